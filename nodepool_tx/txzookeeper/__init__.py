@@ -1,0 +1,1 @@
+"""A reactor-native ZooKeeper client: session, watches, transactions, recipes."""

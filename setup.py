@@ -1,0 +1,32 @@
+"""Packaging of nodepool_tx; tool settings live in pyproject.toml."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="nodepool-tx",
+    version="0.1.0",
+    description="Nodepool on Twisted: hands out test machines to CI",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=[*find_packages(include=["nodepool_tx", "nodepool_tx.*"]), "twisted.plugins"],
+    package_data={"nodepool_tx": ["py.typed"]},
+    install_requires=[
+        "Twisted[tls,conch]>=24.10",
+        "Automat>=24.8",
+        "PyYAML>=6",
+        "attrs>=23.2",
+        "treq>=24.9",
+        "ldap3>=2.9",
+        "kazoo>=2.10",
+    ],
+    extras_require={
+        "test": [
+            "pytest>=8",
+            "hypothesis>=6.100",
+            "mypy>=1.11",
+            "ruff>=0.6",
+            "types-PyYAML",
+        ],
+    },
+    entry_points={"console_scripts": ["nodepool = nodepool_tx.cli.main:main"]},
+)
