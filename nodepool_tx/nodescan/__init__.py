@@ -1,0 +1,1 @@
+"""Looking at hosts from outside: their SSH host keys, their ports, their names."""
