@@ -1,0 +1,1 @@
+"""Tests that every implementation of one of our seams must pass."""
