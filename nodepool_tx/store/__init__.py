@@ -1,0 +1,1 @@
+"""Nodes, requests and components in ZooKeeper: cached, indexed, changed safely."""

@@ -1,0 +1,288 @@
+"""Changing nodes and requests: one transaction that proves nobody held the lock.
+
+Design note: locked for the length of a transaction
+---------------------------------------------------
+Everyone who works on Nodepool's ZooKeeper changes a node or a request only
+while holding its lock.  Taking a lock, changing and letting go again are three
+round trips, and a crash in between leaves a half-done change.  Where nothing
+has to be done *between* reading and writing, both costs can be avoided: the
+transaction that makes the change also removes the lock's directory, and puts
+it back.  ZooKeeper refuses to remove a directory with anything in it, so the
+transaction succeeds only if nobody held the lock or waited for it at that very
+moment, which is what holding it would have proved.  Nobody ever sees the
+directory missing, as removal and return are one step.  Together with the
+version of each record that is written, such a change is atomic and fenced, and
+a crash leaves nothing behind.
+
+Whether the directory exists at all comes from the tables, which may lag; a
+refusal that says so is tried again with what it taught.
+
+Work that takes time under a lock (a client using a node, a launch) uses a real
+lock; the change is then tied to it by a check of the lock's contender znode.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import attrs
+from kazoo import exceptions as zke
+from kazoo.protocol.states import ZnodeStat
+
+from nodepool_tx.model import NODE_TRANSITIONS, IllegalTransition, Node, NodeRequest
+from nodepool_tx.store import paths
+from nodepool_tx.store.codec import encode_node, encode_request
+from nodepool_tx.txzookeeper.interface import Transaction, TransactionFailed, ZookeeperAPI
+from nodepool_tx.txzookeeper.lock import Lock
+
+__all__ = ["Change", "Conflict", "Locked", "Moved", "Uncertain", "Vanished", "connection_errors"]
+
+#: What ZooKeeper's client raises when the outcome of a request is unknown, or
+#: nothing can be asked now.
+connection_errors: tuple[type[Exception], ...] = (
+    zke.ConnectionLoss,
+    zke.ConnectionClosedError,
+    zke.SessionExpiredError,
+    zke.OperationTimeoutError,
+)
+
+
+class Conflict(Exception):
+    """Somebody else was faster; nothing of the change happened.
+
+    :ivar what: ``node`` or ``request``.
+    :ivar id: which one.
+    """
+
+    reason = "changed"
+
+    def __init__(self, what: str, id: str) -> None:
+        super().__init__(f"{what} {id} {self.reason}")
+        self.what = what
+        self.id = id
+
+
+class Locked(Conflict):
+    """Somebody holds the lock, or waits for it."""
+
+    reason = "is locked by somebody else"
+
+
+class Moved(Conflict):
+    """The record was written since it was read."""
+
+    reason = "was changed by somebody else"
+
+
+class Vanished(Conflict):
+    """The record is gone."""
+
+    reason = "is gone"
+
+
+class Uncertain(Exception):
+    """The connection broke: the change happened as a whole, or not at all.
+
+    Look again once the store is current.
+    """
+
+
+class _Role(enum.Enum):
+    REMOVE_DIRECTORY = enum.auto()
+    CREATE_DIRECTORY = enum.auto()
+    FENCE = enum.auto()
+    DATA = enum.auto()
+    #: Removing a record, which an unexpected lock directory would prevent.
+    REMOVE_DATA = enum.auto()
+
+
+class Offer(Protocol):
+    """Where the new state of a written znode goes, before the server tells."""
+
+    def __call__(self, path: str, data: bytes, stat: ZnodeStat) -> None: ...
+
+
+@attrs.define
+class _Item:
+    what: str
+    id: str
+    path: str
+    lock_path: str
+    #: None removes the record.
+    data: bytes | None
+    version: int
+    lock: Lock | None
+    lock_dir: bool
+
+
+@attrs.frozen
+class _Operation:
+    item: _Item | None
+    role: _Role
+
+
+class Change:
+    """Several changes of nodes and requests, made together or not at all.
+
+    Each record that is changed must be unlocked, or locked by the given lock.
+    Get one from :meth:`nodepool_tx.store.store.Store.change`.
+    """
+
+    def __init__(
+        self,
+        client: ZookeeperAPI,
+        node_has_lock_dir: Callable[[str], bool],
+        request_has_lock_dir: Callable[[str], bool],
+        offer_node: Offer,
+        offer_request: Offer,
+    ) -> None:
+        self._client = client
+        self._node_has_lock_dir = node_has_lock_dir
+        self._request_has_lock_dir = request_has_lock_dir
+        self._offer = {"node": offer_node, "request": offer_request}
+        self._items: list[_Item] = []
+        self._created: list[Node] = []
+
+    def update_node(self, before: Node, after: Node, lock: Lock | None = None) -> None:
+        """Write ``after`` if the node is still what it was in ``before``.
+
+        :raises IllegalTransition: its state does not lead there.
+        """
+        if after.state is not before.state and after.state not in NODE_TRANSITIONS[before.state]:
+            raise IllegalTransition(before.id, before.state, after.state)
+        self._node(before, encode_node(after), lock)
+
+    def remove_node(self, node: Node, lock: Lock | None = None) -> None:
+        """Remove the node's znode, and its lock with it."""
+        self._node(node, None, lock)
+
+    def create_node(self, node: Node) -> None:
+        """Add a node; the server chooses its id."""
+        self._created.append(node)
+
+    def update_request(
+        self, before: NodeRequest, after: NodeRequest, lock: Lock | None = None
+    ) -> None:
+        """Write ``after`` if the request is still what it was in ``before``."""
+        self._items.append(
+            _Item(
+                "request",
+                before.id,
+                paths.request(before.id),
+                paths.request_lock(before.id),
+                encode_request(after),
+                before.version,
+                lock,
+                self._request_has_lock_dir(before.id),
+            )
+        )
+
+    def _node(self, node: Node, data: bytes | None, lock: Lock | None) -> None:
+        self._items.append(
+            _Item(
+                "node",
+                node.id,
+                paths.node(node.id),
+                paths.node_lock(node.id),
+                data,
+                node.version,
+                lock,
+                self._node_has_lock_dir(node.id),
+            )
+        )
+
+    async def commit(self) -> tuple[str, ...]:
+        """Make the changes; returns the ids of the nodes created, in order.
+
+        :raises Conflict: a record is locked, moved or gone (its subclasses).
+        :raises Uncertain: the connection broke before the answer.
+        """
+        attempts_left = 2 + 2 * len(self._items)
+        while True:
+            txn = self._client.transaction()
+            operations = self._assemble(txn)
+            try:
+                results = await txn.commit()
+            except TransactionFailed as failure:
+                attempts_left -= 1
+                self._learn(operations[failure.index], failure, attempts_left)
+            except connection_errors as e:
+                raise Uncertain(str(e) or type(e).__name__) from e
+            else:
+                return self._settle(operations, results)
+
+    def _assemble(self, txn: Transaction) -> list[_Operation]:
+        operations: list[_Operation] = []
+
+        def add(item: _Item | None, role: _Role) -> None:
+            operations.append(_Operation(item, role))
+
+        for item in self._items:
+            removal = item.data is None
+            if item.lock is not None:
+                if removal:
+                    item.lock.release_in(txn)
+                    add(item, _Role.FENCE)
+                    txn.delete(item.lock_path)
+                    add(item, _Role.REMOVE_DIRECTORY)
+                else:
+                    item.lock.check_in(txn)
+                    add(item, _Role.FENCE)
+            elif item.lock_dir:
+                txn.delete(item.lock_path)
+                add(item, _Role.REMOVE_DIRECTORY)
+                if not removal:
+                    txn.create(item.lock_path)
+                    add(item, _Role.CREATE_DIRECTORY)
+            elif not removal:
+                txn.create(item.lock_path)
+                add(item, _Role.CREATE_DIRECTORY)
+                if item.what == "request":
+                    # A request's lock outlives it: leave none where none was.
+                    txn.delete(item.lock_path)
+                    add(item, _Role.REMOVE_DIRECTORY)
+            if item.data is None:
+                txn.delete(item.path, item.version)
+                add(item, _Role.REMOVE_DATA)
+            else:
+                txn.set(item.path, item.data, item.version)
+                add(item, _Role.DATA)
+        for node in self._created:
+            txn.create(paths.NODES + "/", encode_node(node), sequence=True)
+            add(None, _Role.DATA)
+        return operations
+
+    def _learn(self, operation: _Operation, failure: TransactionFailed, attempts_left: int) -> None:
+        """Correct what we believed of a lock directory, or give up for a reason."""
+        item, error = operation.item, failure.error
+        if item is None:
+            raise failure
+        if isinstance(error, zke.BadVersionError):
+            raise Moved(item.what, item.id) from failure
+        if operation.role is _Role.FENCE:
+            raise Locked(item.what, item.id) from failure
+        if operation.role is _Role.REMOVE_DIRECTORY and isinstance(error, zke.NotEmptyError):
+            raise Locked(item.what, item.id) from failure
+        if operation.role is _Role.DATA or (
+            operation.role in (_Role.CREATE_DIRECTORY, _Role.REMOVE_DATA)
+            and isinstance(error, zke.NoNodeError)
+        ):
+            raise Vanished(item.what, item.id) from failure
+        if attempts_left <= 0 or item.lock is not None:
+            raise Moved(item.what, item.id) from failure
+        item.lock_dir = operation.role is not _Role.REMOVE_DIRECTORY
+
+    def _settle(self, operations: list[_Operation], results: list[Any]) -> tuple[str, ...]:
+        created: list[str] = []
+        for operation, result in zip(operations, results, strict=True):
+            item = operation.item
+            if item is None:
+                created.append(result.rpartition("/")[2])
+            elif operation.role is _Role.DATA:
+                assert item.data is not None
+                self._offer[item.what](item.path, item.data, result)
+            elif operation.role is _Role.REMOVE_DATA and item.lock is not None:
+                item.lock.released()
+        return tuple(created)

@@ -1,0 +1,338 @@
+"""JSON of the records, exactly as Nodepool 11 reads and writes it.
+
+Format: ``toDict`` and ``updateFromDict`` of the classes in Nodepool 11.0.0's
+``nodepool/zk/zookeeper.py`` and ``nodepool/zk/components.py``.  Missing keys
+get that version's defaults, unknown keys survive in ``extra``.  Anything that
+cannot be understood raises :class:`Unreadable`; nothing else is raised.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from nodepool_tx.model import (
+    Component,
+    ComponentState,
+    LauncherComponent,
+    Node,
+    NodeRequest,
+    NodeState,
+    PoolComponent,
+    RequestState,
+)
+
+__all__ = [
+    "Unreadable",
+    "decode_component",
+    "decode_node",
+    "decode_request",
+    "encode_component",
+    "encode_node",
+    "encode_request",
+]
+
+
+class Unreadable(ValueError):
+    """The data of a znode is not what should be there."""
+
+
+_NODE_KEYS = (
+    "state",
+    "state_time",
+    "cloud",
+    "provider",
+    "pool",
+    "type",
+    "allocated_to",
+    "az",
+    "region",
+    "public_ipv4",
+    "private_ipv4",
+    "public_ipv6",
+    "host_id",
+    "interface_ip",
+    "connection_port",
+    "image_id",
+    "launcher",
+    "created_time",
+    "external_id",
+    "hostname",
+    "comment",
+    "user_data",
+    "hold_job",
+    "host_keys",
+    "username",
+    "connection_type",
+    "shell_type",
+    "hold_expiration",
+    "resources",
+    "slot",
+    "attributes",
+    "python_path",
+    "tenant_name",
+    "driver_data",
+    "requestor",
+    "node_properties",
+)
+#: Written for old clients, never read: the same as ``connection_port``.
+_NODE_ALIASES = ("ssh_port",)
+
+_REQUEST_KEYS = (
+    "state",
+    "state_time",
+    "declined_by",
+    "node_types",
+    "nodes",
+    "reuse",
+    "requestor",
+    "requestor_data",
+    "provider",
+    "relative_priority",
+    "event_id",
+    "created_time",
+    "tenant_name",
+)
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    if not data:
+        raise Unreadable("the znode is empty")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as e:
+        raise Unreadable(f"not JSON: {e}") from None
+    if not isinstance(value, dict):
+        raise Unreadable(f"expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise Unreadable(f"expected a number, found {value!r:.60}")
+    return value
+
+
+def _optional(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else check(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise Unreadable(f"expected a string, found {value!r:.60}")
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """A list of strings; one string and nothing at all are lists too."""
+    if not value:
+        return ()
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list):
+        raise Unreadable(f"expected a list, found {value!r:.60}")
+    return tuple(_text(item) for item in value)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise Unreadable(f"expected an object, found {value!r:.60}")
+    return value
+
+
+def _amounts(value: Any) -> Mapping[str, float]:
+    return {key: _number(amount) for key, amount in _mapping(value).items()}
+
+
+def _whole_seconds(value: Any) -> int:
+    """Hold times were typed by people; what is no number means no limit."""
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
+def _slot(value: Any) -> int:
+    return int(_number(value))
+
+
+_text_or_none = _optional(_text)
+_number_or_none = _optional(_number)
+
+_NODE_CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "state_time": _number,
+    "provider": _text_or_none,
+    "pool": _text_or_none,
+    "type": _texts,
+    "allocated_to": _text_or_none,
+    "public_ipv4": _text_or_none,
+    "private_ipv4": _text_or_none,
+    "public_ipv6": _text_or_none,
+    "interface_ip": _text_or_none,
+    "launcher": _text_or_none,
+    "created_time": _number_or_none,
+    "hostname": _text_or_none,
+    "host_keys": _texts,
+    "username": _text_or_none,
+    "connection_type": _text_or_none,
+    "hold_expiration": _optional(_whole_seconds),
+    "resources": _optional(_amounts),
+    "slot": _optional(_slot),
+    "attributes": _optional(_mapping),
+    "tenant_name": _text_or_none,
+    "requestor": _text_or_none,
+    "node_properties": _optional(_mapping),
+}
+_REQUEST_CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "state_time": _number,
+    "declined_by": _texts,
+    "node_types": _texts,
+    "nodes": _texts,
+    "reuse": bool,
+    "requestor": _text_or_none,
+    "provider": _text_or_none,
+    "relative_priority": _number,
+    "event_id": _text_or_none,
+    "created_time": _number_or_none,
+    "tenant_name": _text_or_none,
+}
+
+
+def _fields(
+    raw: dict[str, Any],
+    keys: tuple[str, ...],
+    checks: Mapping[str, Callable[[Any], Any]],
+    aliases: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """Constructor arguments from a JSON object; pops what it knows."""
+    found: dict[str, Any] = {}
+    for key in keys:
+        if key not in raw:
+            continue
+        value = raw.pop(key)
+        if key in checks:
+            try:
+                value = checks[key](value)
+            except Unreadable as e:
+                raise Unreadable(f"{key}: {e}") from None
+        found[key] = value
+    for alias in aliases:
+        raw.pop(alias, None)
+    if raw:
+        found["extra"] = raw
+    return found
+
+
+def decode_node(node_id: str, data: bytes, *, version: int = -1, mzxid: int = 0) -> Node:
+    """The node in a znode's data.
+
+    :raises Unreadable: it is no node.
+    """
+    raw = _object(data)
+    raw.setdefault("connection_port", raw.get("ssh_port", 22))
+    raw.setdefault("username", "zuul")
+    fields = _fields(raw, _NODE_KEYS, _NODE_CHECKS, _NODE_ALIASES)
+    try:
+        fields["state"] = NodeState(fields.get("state"))
+    except ValueError:
+        raise Unreadable(f"unknown node state {fields.get('state')!r:.60}") from None
+    return Node(id=node_id, version=version, mzxid=mzxid, **fields)
+
+
+def encode_node(node: Node) -> bytes:
+    out: dict[str, Any] = {}
+    for key in _NODE_KEYS:
+        value = getattr(node, key)
+        if isinstance(value, tuple):
+            value = list(value)
+        elif key == "state":
+            value = value.value
+        out[key] = value
+        if key == "connection_port":
+            out["ssh_port"] = value
+    out.update(node.extra)
+    return json.dumps(out).encode()
+
+
+def decode_request(
+    request_id: str, data: bytes, *, version: int = -1, mzxid: int = 0
+) -> NodeRequest:
+    """The request in a znode's data.
+
+    :raises Unreadable: it is no request, or its name is not
+        ``<priority>-<sequence>``.
+    """
+    if not request_id.partition("-")[2]:
+        raise Unreadable("the name is not <priority>-<sequence>")
+    fields = _fields(_object(data), _REQUEST_KEYS, _REQUEST_CHECKS)
+    try:
+        fields["state"] = RequestState(fields.get("state"))
+    except ValueError:
+        raise Unreadable(f"unknown request state {fields.get('state')!r:.60}") from None
+    return NodeRequest(id=request_id, version=version, mzxid=mzxid, **fields)
+
+
+def encode_request(request: NodeRequest) -> bytes:
+    out: dict[str, Any] = {}
+    for key in _REQUEST_KEYS:
+        value = getattr(request, key)
+        if isinstance(value, tuple):
+            value = list(value)
+        elif key == "state":
+            value = value.value
+        out[key] = value
+    out.update(request.extra)
+    return json.dumps(out).encode()
+
+
+_COMMON_COMPONENT_KEYS = ("hostname", "state", "kind", "version", "model_api")
+_POOL_KEYS = ("id", "name", "provider_name", "supported_labels", "priority", "paused")
+
+
+def decode_component(kind: str, data: bytes, *, path: str = "") -> Component:
+    """The component in a znode's data.
+
+    :raises Unreadable: it is none.
+    """
+    raw = _object(data)
+    keys = _COMMON_COMPONENT_KEYS + (_POOL_KEYS if kind == "pool" else ())
+    fields = _fields(raw, keys, {})
+    fields["kind"] = kind
+    try:
+        fields["state"] = ComponentState(fields.get("state", "stopped"))
+        fields["hostname"] = _text(fields.get("hostname"))
+        if kind != "pool":
+            return LauncherComponent(path=path, **fields)
+        for key in ("id", "name", "provider_name"):
+            fields[key] = _text(fields.get(key))
+        fields["supported_labels"] = frozenset(_texts(fields.get("supported_labels")))
+        fields["priority"] = int(_number(fields.get("priority", 100)))
+        fields["paused"] = bool(fields.get("paused", False))
+        return PoolComponent(path=path, **fields)
+    except (ValueError, TypeError) as e:
+        raise Unreadable(str(e)) from None
+
+
+def encode_component(component: Component) -> bytes:
+    out = {key: getattr(component, key) for key in _COMMON_COMPONENT_KEYS}
+    out["state"] = component.state.value
+    if isinstance(component, PoolComponent):
+        out.update({key: getattr(component, key) for key in _POOL_KEYS})
+        out["supported_labels"] = sorted(component.supported_labels)
+    out.update(component.extra)
+    return json.dumps(out, sort_keys=True).encode()
+
+
+# Every field of a record is either written or bookkeeping; a new one must be
+# placed in one of the lists above.
+assert {a.name for a in attrs.fields(Node)} == {*_NODE_KEYS, "id", "extra", "version", "mzxid"}
+assert {a.name for a in attrs.fields(NodeRequest)} == {
+    *_REQUEST_KEYS,
+    "id",
+    "extra",
+    "version",
+    "mzxid",
+}

@@ -1,0 +1,319 @@
+"""All nodes, kept in memory as ZooKeeper last showed them, and indexed.
+
+The table follows a tree cache and answers without asking the server: which
+nodes a provider has, which are free for a label, which belong to a request,
+what a tenant uses.  Each change costs the same however many nodes there are.
+
+A node is *free* when it is ready, promised to nobody, locked by nobody and not
+reserved.  A reservation is this process's own note that somebody here is about
+to change the node; it keeps two of our tasks from trying the same one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import attrs
+from twisted.logger import Logger
+
+from nodepool_tx.model import Node, NodeState
+from nodepool_tx.store import paths
+from nodepool_tx.store.codec import Unreadable, decode_node
+from nodepool_tx.txzookeeper.treecache import CacheChange, ChangeKind, TreeCache
+
+__all__ = ["NodeChange", "NodeTable", "resources_of"]
+
+
+@attrs.frozen
+class NodeChange:
+    """What became of one node: its record, or who locks it, or both."""
+
+    node_id: str
+    before: Node | None
+    after: Node | None
+    locked_before: bool
+    locked_after: bool
+
+    @property
+    def concerns(self) -> set[str]:
+        """The providers this is about."""
+        return {
+            node.provider
+            for node in (self.before, self.after)
+            if node is not None and node.provider
+        }
+
+
+@attrs.define(slots=True)
+class _Entry:
+    node: Node | None = None
+    lock_dir: bool = False
+    contenders: set[str] = attrs.field(factory=set)
+    reserved: bool = False
+    #: Under which keys of the free index this node stands now.
+    free_keys: tuple[tuple[str, str, str], ...] = ()
+    free_rank: int = 0
+
+    @property
+    def free(self) -> bool:
+        node = self.node
+        return (
+            node is not None
+            and node.state is NodeState.READY
+            and not node.allocated_to
+            and not self.contenders
+            and not self.reserved
+        )
+
+
+def resources_of(node: Node) -> Mapping[str, float]:
+    """What a node counts for in a tenant's limits.
+
+    A node whose driver recorded nothing (every static one) is one instance.
+    """
+    return node.resources or {"instances": 1}
+
+
+class NodeTable:
+    """The nodes in ZooKeeper.
+
+    :ivar unreadable: id and reason of each node znode that makes no sense.
+    """
+
+    _log = Logger()
+
+    def __init__(self, cache: TreeCache) -> None:
+        self._cache = cache
+        self._entries: dict[str, _Entry] = {}
+        self._by_provider: dict[str, set[str]] = {}
+        self._by_request: dict[str, set[str]] = {}
+        #: (provider, pool, label) -> number of labels -> ids, longest free first.
+        self._free: dict[tuple[str, str, str], dict[int, dict[str, None]]] = {}
+        self._usage: dict[str, Counter[str]] = {}
+        self._observers: list[Callable[[NodeChange], None]] = []
+        self.unreadable: dict[str, str] = {}
+        cache.subscribe(self._on_change)
+
+    # -- reading ---------------------------------------------------------
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __iter__(self) -> Iterator[Node]:
+        for entry in self._entries.values():
+            if entry.node is not None:
+                yield entry.node
+
+    def get(self, node_id: str) -> Node | None:
+        entry = self._entries.get(node_id)
+        return entry.node if entry else None
+
+    def is_locked(self, node_id: str) -> bool:
+        """Somebody holds the node's lock, or waits for it."""
+        entry = self._entries.get(node_id)
+        return bool(entry and entry.contenders)
+
+    def is_free(self, node_id: str) -> bool:
+        entry = self._entries.get(node_id)
+        return entry is not None and entry.free
+
+    def is_reserved(self, node_id: str) -> bool:
+        entry = self._entries.get(node_id)
+        return entry is not None and entry.reserved
+
+    def has_lock_directory(self, node_id: str) -> bool:
+        entry = self._entries.get(node_id)
+        return bool(entry and entry.lock_dir)
+
+    def of_provider(self, provider: str) -> list[Node]:
+        """Every node of one provider, in no order."""
+        ids = self._by_provider.get(provider, ())
+        return [node for node_id in ids if (node := self._entries[node_id].node)]
+
+    def of_request(self, request_id: str) -> list[Node]:
+        """The nodes that are promised to a request."""
+        ids = self._by_request.get(request_id, ())
+        return [node for node_id in ids if (node := self._entries[node_id].node)]
+
+    def promised_to(self) -> tuple[str, ...]:
+        """The requests that any node is promised to."""
+        return tuple(self._by_request)
+
+    def free_nodes(self, provider: str, pool: str, label: str, at_most: int) -> list[Node]:
+        """Nodes that could serve ``label`` now.
+
+        Those with the fewest labels come first, so that the versatile ones
+        stay for requests that nothing else can serve; then those that have
+        been free longest.
+        """
+        found: list[Node] = []
+        ranks = self._free.get((provider, pool, label))
+        if ranks:
+            for rank in sorted(ranks):
+                for node_id in ranks[rank]:
+                    if len(found) == at_most:
+                        return found
+                    node = self._entries[node_id].node
+                    assert node is not None
+                    found.append(node)
+        return found
+
+    def count_free(self, provider: str, pool: str, label: str) -> int:
+        return sum(len(ids) for ids in self._free.get((provider, pool, label), {}).values())
+
+    def usage(self, tenant: str) -> Mapping[str, float]:
+        """What a tenant's nodes add up to, by resource."""
+        return self._usage.get(tenant, {})
+
+    # -- reservations ----------------------------------------------------
+
+    def reserve(self, node_ids: Iterable[str]) -> None:
+        """Note that a task here is about to change these nodes."""
+        for node_id in node_ids:
+            entry = self._entries[node_id]
+            assert not entry.reserved, f"node {node_id} is reserved twice"
+            entry.reserved = True
+            self._index_free(node_id, entry)
+
+    def unreserve(self, node_ids: Iterable[str]) -> None:
+        """Take the note back; observers hear of each node that is still there."""
+        for node_id in node_ids:
+            entry = self._entries.get(node_id)
+            if entry is None or not entry.reserved:
+                continue
+            entry.reserved = False
+            self._index_free(node_id, entry)
+            self._drop_if_empty(node_id, entry)
+            locked = bool(entry.contenders)
+            self._tell(NodeChange(node_id, entry.node, entry.node, locked, locked))
+
+    # -- following -------------------------------------------------------
+
+    def subscribe(self, observer: Callable[[NodeChange], None]) -> Callable[[], None]:
+        """Hear of every change, after the indexes show it; returns its removal."""
+        self._observers.append(observer)
+        return lambda: self._observers.remove(observer)
+
+    def _tell(self, change: NodeChange) -> None:
+        for observer in tuple(self._observers):
+            try:
+                observer(change)
+            except Exception:
+                self._log.failure("observer of nodes failed on {node_id}", node_id=change.node_id)
+
+    def _on_change(self, change: CacheChange) -> None:
+        if change.kind in (ChangeKind.CURRENT, ChangeKind.STALE):
+            return
+        parts = paths.below(paths.NODES, change.path)
+        if not parts or (len(parts) > 1 and parts[1] != "lock") or len(parts) > 3:
+            return
+        node_id = parts[0]
+        entry = self._entries.get(node_id)
+        if entry is None:
+            entry = self._entries[node_id] = _Entry()
+        before, locked_before = entry.node, bool(entry.contenders)
+        present = change.kind is not ChangeKind.REMOVED
+        if len(parts) == 1:
+            entry.node = self._decode(node_id, change) if present else None
+        elif len(parts) == 2:
+            entry.lock_dir = present
+        elif present:
+            entry.contenders.add(parts[2])
+        else:
+            entry.contenders.discard(parts[2])
+        if before is not entry.node:
+            self._reindex(node_id, before, entry.node)
+        self._index_free(node_id, entry)
+        self._drop_if_empty(node_id, entry)
+        locked_after = bool(entry.contenders)
+        if before is not entry.node or locked_before != locked_after:
+            self._tell(NodeChange(node_id, before, entry.node, locked_before, locked_after))
+
+    def _decode(self, node_id: str, change: CacheChange) -> Node | None:
+        znode = change.znode
+        assert znode is not None
+        assert znode.stat is not None
+        try:
+            node = decode_node(
+                node_id,
+                znode.data or b"",
+                version=znode.stat.version,
+                mzxid=znode.stat.mzxid,
+            )
+        except Unreadable as e:
+            self.unreadable[node_id] = str(e)
+            self._log.warn(
+                "node {node_id} is unreadable and is left alone: {reason}",
+                node_id=node_id,
+                reason=str(e),
+            )
+            return None
+        self.unreadable.pop(node_id, None)
+        return node
+
+    def _drop_if_empty(self, node_id: str, entry: _Entry) -> None:
+        if (
+            entry.node is None
+            and not entry.lock_dir
+            and not entry.contenders
+            and not entry.reserved
+            and self._cache.get(paths.node(node_id)) is None
+        ):
+            self._entries.pop(node_id, None)
+            self.unreadable.pop(node_id, None)
+
+    def _reindex(self, node_id: str, before: Node | None, after: Node | None) -> None:
+        _move(
+            self._by_provider,
+            node_id,
+            before.provider if before else None,
+            after.provider if after else None,
+        )
+        _move(
+            self._by_request,
+            node_id,
+            before.allocated_to if before else None,
+            after.allocated_to if after else None,
+        )
+        for node, sign in ((before, -1), (after, 1)):
+            if node is None or not node.tenant_name:
+                continue
+            usage = self._usage.setdefault(node.tenant_name, Counter())
+            for resource, amount in resources_of(node).items():
+                usage[resource] += sign * amount  # type: ignore[assignment]
+                if not usage[resource]:
+                    del usage[resource]
+            if not usage:
+                del self._usage[node.tenant_name]
+
+    def _index_free(self, node_id: str, entry: _Entry) -> None:
+        node = entry.node
+        keys: tuple[tuple[str, str, str], ...] = ()
+        if node is not None and entry.free and node.provider and node.pool:
+            keys = tuple((node.provider, node.pool, label) for label in dict.fromkeys(node.type))
+        if keys == entry.free_keys:
+            return
+        for key in entry.free_keys:
+            ranks = self._free[key]
+            del ranks[entry.free_rank][node_id]
+            if not ranks[entry.free_rank]:
+                del ranks[entry.free_rank]
+                if not ranks:
+                    del self._free[key]
+        entry.free_keys, entry.free_rank = keys, len(keys)
+        for key in keys:
+            self._free.setdefault(key, {}).setdefault(len(keys), {})[node_id] = None
+
+
+def _move(index: dict[str, set[str]], member: str, old: str | None, new: str | None) -> None:
+    """Take ``member`` from one set of an index to another, leaving no empty set."""
+    if old == new:
+        return
+    if old:
+        members = index[old]
+        members.discard(member)
+        if not members:
+            del index[old]
+    if new:
+        index.setdefault(new, set()).add(member)

@@ -1,0 +1,49 @@
+"""Where Nodepool 11 keeps what in ZooKeeper, and the way back from a path.
+
+Only ``OWNERS`` is ours: the lock that says which launcher looks after the
+static nodes of a provider.
+"""
+
+from __future__ import annotations
+
+ROOT = "/nodepool"
+NODES = f"{ROOT}/nodes"
+REQUESTS = f"{ROOT}/requests"
+REQUEST_LOCKS = f"{ROOT}/requests-lock"
+COMPONENTS = f"{ROOT}/components"
+ELECTIONS = f"{ROOT}/elections"
+IMAGES = f"{ROOT}/images"
+OWNERS = f"{ROOT}/owners"
+
+#: What must exist before anything is watched.
+SKELETON = (NODES, REQUESTS, REQUEST_LOCKS, COMPONENTS, ELECTIONS, OWNERS)
+
+
+def node(node_id: str) -> str:
+    return f"{NODES}/{node_id}"
+
+
+def node_lock(node_id: str) -> str:
+    return f"{NODES}/{node_id}/lock"
+
+
+def request(request_id: str) -> str:
+    return f"{REQUESTS}/{request_id}"
+
+
+def request_lock(request_id: str) -> str:
+    return f"{REQUEST_LOCKS}/{request_id}"
+
+
+def component(kind: str, hostname: str) -> str:
+    """The prefix of a component's znode; the server appends a sequence."""
+    return f"{COMPONENTS}/{kind}/{hostname}"
+
+
+def owner_lock(provider: str) -> str:
+    return f"{OWNERS}/{provider}"
+
+
+def below(root: str, path: str) -> tuple[str, ...]:
+    """The parts of ``path`` under ``root``; none for the root itself."""
+    return tuple(path[len(root) + 1 :].split("/")) if len(path) > len(root) else ()

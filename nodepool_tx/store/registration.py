@@ -1,0 +1,105 @@
+"""Keeping a component of ours registered, whatever happens to the session."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from nodepool_tx.model import Component
+from nodepool_tx.store import paths
+from nodepool_tx.store.change import connection_errors
+from nodepool_tx.store.codec import encode_component
+from nodepool_tx.txzookeeper.interface import SessionState, ZookeeperAPI
+from nodepool_tx.work import SingleFlight
+
+__all__ = ["Registration"]
+
+
+class Registration:
+    """One ephemeral znode under ``/nodepool/components``.
+
+    It is made anew on each session and written again when its content
+    changes; the path stays the same for as long as the session lives, so a
+    pool keeps its registration while its configuration is reloaded.
+    """
+
+    _log = Logger()
+
+    def __init__(self, client: ZookeeperAPI, component: Component) -> None:
+        self._client = client
+        self._wanted: Component | None = component
+        self._written: bytes | None = None
+        self._epoch = -1
+        self.path = ""
+        self._flight = SingleFlight(self._converge)
+        self._unobserve = client.observe(self._on_state)
+        self._flight.wake()
+
+    @property
+    def component(self) -> Component | None:
+        """What is registered, or will be; None after :meth:`remove`."""
+        return self._wanted
+
+    @property
+    def registered(self) -> bool:
+        """Others can see it, as far as we know."""
+        return bool(self.path) and self._epoch == self._client.session_epoch
+
+    def update(self, component: Component) -> None:
+        """Show something else from now on; what is the same is not written."""
+        if self._wanted is not None and component != self._wanted:
+            self._wanted = component
+            self._flight.wake()
+
+    def remove(self) -> Deferred[None]:
+        """Take it off; fires when it is gone, or when the session is."""
+        self._wanted = None
+        self._flight.wake()
+        self._unobserve()
+        return self._flight.idle()
+
+    def _on_state(self, state: SessionState) -> None:
+        if state is SessionState.CONNECTED:
+            self._flight.wake()
+
+    async def _converge(self) -> None:
+        if self._client.state is not SessionState.CONNECTED:
+            return
+        if self._epoch != self._client.session_epoch:
+            self.path, self._written = "", None
+            self._epoch = self._client.session_epoch
+        try:
+            if self._wanted is None:
+                if self.path:
+                    await self._client.delete_tree(self.path)
+                    self.path = ""
+                return
+            data = encode_component(self._wanted)
+            if not self.path:
+                self.path = await self._find_or_create(self._wanted, data)
+                self._written = data
+                self._log.info("registered {path}", path=self.path)
+            elif data != self._written:
+                await self._client.set(self.path, data)
+                self._written = data
+        except connection_errors as e:
+            # What happened is unknown; the next CONNECTED looks again.
+            self._written = None
+            self._log.info("registration waits for ZooKeeper: {reason}", reason=str(e))
+
+    async def _find_or_create(self, component: Component, data: bytes) -> str:
+        """Our znode of this session: one whose making we never heard of counts."""
+        prefix = paths.component(component.kind, component.hostname)
+        parent, _, name = prefix.rpartition("/")
+        await self._client.ensure_path(parent)
+        for child in await self._client.get_children(parent):
+            if not child.startswith(name):
+                continue
+            path = f"{parent}/{child}"
+            stat = await self._client.exists(path)
+            if stat is None or stat.ephemeralOwner != self._client.session_id:
+                continue
+            found, _ = await self._client.get(path)
+            if found == data:
+                return path
+        return await self._client.create(prefix, data, ephemeral=True, sequence=True)

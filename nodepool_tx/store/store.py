@@ -1,0 +1,210 @@
+"""What is in ZooKeeper, as far as a launcher is concerned.
+
+The store follows nodes, requests, their locks and the registered components
+with tree caches, and offers the one way of changing them.  It is *current*
+when all its caches are: nothing may be decided while it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kazoo import exceptions as zke
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from nodepool_tx.model import Component
+from nodepool_tx.store import paths
+from nodepool_tx.store.change import Change, Uncertain, connection_errors
+from nodepool_tx.store.components import ComponentTable
+from nodepool_tx.store.nodes import NodeTable
+from nodepool_tx.store.registration import Registration
+from nodepool_tx.store.requests import RequestTable
+from nodepool_tx.txzookeeper.interface import SessionState, ZookeeperAPI
+from nodepool_tx.txzookeeper.treecache import CacheChange, ChangeKind, TreeCache
+from nodepool_tx.work import SingleFlight
+
+__all__ = ["Store"]
+
+
+class Store(Service):
+    """The caches and the changes.
+
+    :ivar client: for recipes (owner locks, elections); records go through
+        :meth:`change`.
+    """
+
+    _log = Logger()
+
+    def __init__(self, client: ZookeeperAPI, clock: IReactorTime) -> None:
+        self.client = client
+        self.clock = clock
+        self._node_cache = TreeCache(client, paths.NODES, wants_data=_is_record(paths.NODES))
+        self._request_cache = TreeCache(client, paths.REQUESTS)
+        self._lock_cache = TreeCache(client, paths.REQUEST_LOCKS, wants_data=lambda path: False)
+        self._component_cache = TreeCache(client, paths.COMPONENTS)
+        self._caches = (
+            self._component_cache,
+            self._node_cache,
+            self._lock_cache,
+            self._request_cache,
+        )
+        self.nodes = NodeTable(self._node_cache)
+        self.requests = RequestTable(self._request_cache, self._lock_cache)
+        self.components = ComponentTable(self._component_cache)
+        self._observers: list[Callable[[bool], None]] = []
+        self._was_current = False
+        self._started_caches = False
+        self._unobserve: Callable[[], None] | None = None
+        self._opening = SingleFlight(self._open)
+        for cache in self._caches:
+            cache.subscribe(self._on_cache)
+
+    # -- life ------------------------------------------------------------
+
+    def startService(self) -> None:
+        super().startService()
+        self._unobserve = self.client.observe(self._on_state)
+        self._opening.wake()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        if self._unobserve is not None:
+            self._unobserve()
+            self._unobserve = None
+        for cache in self._caches:
+            cache.stop()
+        return self._opening.idle()
+
+    def _on_state(self, state: SessionState) -> None:
+        if state is SessionState.CONNECTED and not self._started_caches:
+            self._opening.wake()
+
+    async def _open(self) -> None:
+        """Make the skeleton and start the caches, once there is a connection."""
+        if self.client.state is not SessionState.CONNECTED or self._started_caches:
+            return
+        try:
+            await gatherResults(
+                [self.client.ensure_path(path) for path in paths.SKELETON], consumeErrors=True
+            )
+        except Exception as e:
+            self._log.warn("cannot prepare ZooKeeper, will try again: {reason}", reason=str(e))
+            return
+        if not self.running:
+            return
+        self._started_caches = True
+        for cache in self._caches:
+            cache.start().addErrback(
+                lambda f: self._log.failure("a cache could not start", failure=f)
+            )
+
+    # -- being current ---------------------------------------------------
+
+    @property
+    def current(self) -> bool:
+        """What the tables show is what ZooKeeper holds, but for events under way."""
+        return self._started_caches and all(cache.current for cache in self._caches)
+
+    def when_current(self, observer: Callable[[bool], None]) -> Callable[[], None]:
+        """Call ``observer`` whenever :attr:`current` changes; returns its removal."""
+        self._observers.append(observer)
+        return lambda: self._observers.remove(observer)
+
+    def _on_cache(self, change: CacheChange) -> None:
+        if change.kind not in (ChangeKind.CURRENT, ChangeKind.STALE):
+            return
+        current = self.current
+        if current == self._was_current:
+            return
+        self._was_current = current
+        if current:
+            self._log.info(
+                "up to date with ZooKeeper: {nodes} nodes, {requests} requests",
+                nodes=len(self.nodes),
+                requests=len(self.requests),
+            )
+        else:
+            self._log.warn("out of touch with ZooKeeper, nothing is decided until it is back")
+        for observer in tuple(self._observers):
+            try:
+                observer(current)
+            except Exception:
+                self._log.failure("observer of the store failed")
+
+    async def barrier(self) -> None:
+        """Wait until all that anybody wrote before this call is in the tables.
+
+        :raises Uncertain: the connection broke.
+        """
+        try:
+            await gatherResults([cache.barrier() for cache in self._caches], consumeErrors=True)
+        except Exception as e:
+            raise Uncertain(str(e)) from e
+
+    # -- changing --------------------------------------------------------
+
+    def change(self) -> Change:
+        """A new set of changes, to be made together."""
+        return Change(
+            self.client,
+            self.nodes.has_lock_directory,
+            self.requests.has_lock_directory,
+            self._node_cache.offer,
+            self._request_cache.offer,
+        )
+
+    def register(self, component: Component) -> Registration:
+        """Show a component of this process to everyone."""
+        return Registration(self.client, component)
+
+    async def remove_request(self, request_id: str) -> None:
+        """Remove a request; one that is gone already is fine.
+
+        :raises Uncertain: the connection broke.
+        """
+        await self._quietly(self.client.delete(paths.request(request_id)))
+
+    async def remove_request_lock(self, request_id: str) -> None:
+        """Remove what is left of the lock of a request that is gone.
+
+        A lock that somebody holds stays.
+        """
+        await self._quietly(self.client.delete(paths.request_lock(request_id)))
+
+    async def remove_unreadable_node(self, node_id: str) -> None:
+        """Remove a node znode without data, and its lock unless that is held.
+
+        :raises Uncertain: the connection broke.
+        """
+        path = paths.node(node_id)
+        try:
+            data, stat = await self.client.get(path)
+            if data:
+                return
+            txn = self.client.transaction()
+            if self.nodes.has_lock_directory(node_id):
+                txn.delete(paths.node_lock(node_id))
+            txn.delete(path, stat.version)
+            await txn.commit()
+        except connection_errors as e:
+            raise Uncertain(str(e)) from e
+        except zke.NoNodeError:
+            return
+
+    @staticmethod
+    async def _quietly(deletion: Deferred[None]) -> None:
+        try:
+            await deletion
+        except (zke.NoNodeError, zke.NotEmptyError):
+            return
+        except connection_errors as e:
+            raise Uncertain(str(e)) from e
+
+
+def _is_record(root: str) -> Callable[[str], bool]:
+    """Only the direct children of ``root`` hold data worth reading."""
+    depth = root.count("/") + 1
+    return lambda path: path.count("/") == depth
