@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Any, Union
+from typing import Any
 
 import attrs
 
@@ -257,4 +257,4 @@ class PoolComponent:
     path: str = attrs.field(default="", eq=False)
 
 
-Component = Union[LauncherComponent, PoolComponent]
+Component = LauncherComponent | PoolComponent

@@ -22,7 +22,7 @@ from nodepool_tx.store.components import ComponentTable
 from nodepool_tx.store.nodes import NodeTable
 from nodepool_tx.store.registration import Registration
 from nodepool_tx.store.requests import RequestTable
-from nodepool_tx.txzookeeper.interface import SessionState, ZookeeperAPI
+from nodepool_tx.txzookeeper.interface import SessionState, TransactionFailed, ZookeeperAPI
 from nodepool_tx.txzookeeper.treecache import CacheChange, ChangeKind, TreeCache
 from nodepool_tx.work import SingleFlight
 
@@ -191,7 +191,8 @@ class Store(Service):
             await txn.commit()
         except connection_errors as e:
             raise Uncertain(str(e)) from e
-        except zke.NoNodeError:
+        except (zke.NoNodeError, TransactionFailed):
+            # Gone, written to, or in somebody's hands: no longer ours to remove.
             return
 
     @staticmethod

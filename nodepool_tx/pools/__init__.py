@@ -1,0 +1,1 @@
+"""Assigning requests to nodes: queue, rules, selection and the service that acts."""

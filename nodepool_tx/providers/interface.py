@@ -1,0 +1,146 @@
+"""What a provider is to the rest of the launcher, and to a driver's author.
+
+A provider service is one named child of the service tree.  It is built from a
+frozen configuration that never changes; a changed configuration gets a new
+object.  At most one object for a name is not idle at any time: see
+:mod:`nodepool_tx.reload`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from nodepool_tx.config.schema import ProviderConfig
+from nodepool_tx.model import Node
+from nodepool_tx.nodescan.interface import Scanner
+from nodepool_tx.pools.registry import PoolRegistry
+from nodepool_tx.pools.tenants import TenantLimits
+from nodepool_tx.providers.ownership import Ownerships
+from nodepool_tx.store.store import Store
+
+__all__ = [
+    "Intervals",
+    "NodeSource",
+    "Phase",
+    "ProviderContext",
+    "ProviderDescription",
+    "ProviderService",
+    "ProviderStatus",
+]
+
+
+class Phase(enum.Enum):
+    """How much a provider service may do."""
+
+    #: Built, not started.
+    NEW = "new"
+    ACTIVE = "active"
+    #: Starts nothing; what was in flight may still be finishing.
+    IDLE = "idle"
+    #: Removed from the configuration: gives nodes up as they come free.
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+@attrs.frozen
+class Intervals:
+    """Seconds between the rounds that catch what no event announced."""
+
+    cleanup: float = 60.0
+    stats: float = 5.0
+    lock_cleanup: float = 28800.0
+    image_check: float = 300.0
+    config: float = 1.0
+
+
+@attrs.frozen
+class ProviderStatus:
+    """What people are shown of a provider; ``details`` is the driver's own."""
+
+    name: str
+    driver: str
+    phase: Phase
+    #: This launcher is the one that looks after the provider's nodes.
+    owner: bool
+    #: What is in flight and since when (seconds, the clock's).
+    tasks: tuple[tuple[str, float], ...]
+    details: Mapping[str, Any]
+
+
+@attrs.frozen
+class ProviderContext:
+    """Everything of the launcher that a provider is given."""
+
+    clock: IReactorTime
+    store: Store
+    scanner: Scanner
+    registry: PoolRegistry
+    ownerships: Ownerships
+    tenant_limits: TenantLimits
+    intervals: Intervals
+
+
+class NodeSource(Protocol):
+    """What a pool asks of the provider it belongs to when it hands out nodes."""
+
+    def check(self, node: Node) -> Deferred[bool]:
+        """See that a node is fit to be handed out.
+
+        Called with the node reserved (:meth:`NodeTable.reserve`) and returned
+        to the caller still reserved.  Fires with False when it is not fit;
+        the provider has then seen to it that the node leaves service, so that
+        nobody tries it again.  It never fails and takes no longer than the
+        node's own timeout.
+        """
+
+
+class ProviderService(Protocol):
+    """One provider; also a :class:`twisted.application.service.IService`.
+
+    ``startService`` is synchronous and does not raise for remote trouble;
+    ``stopService`` returns a Deferred that fires when nothing of it runs or
+    will run.  Stopping without idling first is fine, and leaves ZooKeeper in a
+    state that a new process continues from.
+    """
+
+    name: str
+
+    @property
+    def config(self) -> ProviderConfig: ...
+
+    @property
+    def phase(self) -> Phase: ...
+
+    def idle(self) -> Deferred[None]:
+        """Start nothing more that could write; fire when what is in flight is done.
+
+        From the call on the object is :attr:`Phase.IDLE`: its LoopingCall is
+        stopped, events do not wake it, its pools accept no request.  It stays
+        registered with the same pools, so that nobody declines requests for
+        want of it.  Idling twice returns the same wait.
+        """
+
+    def resume(self) -> None:
+        """Go on as before :meth:`idle`; used when a successor could not start."""
+
+    def drain(self) -> Deferred[None]:
+        """Give everything up: fires when no node of this provider is left.
+
+        Accepts no request, removes free nodes now and others as they return.
+        """
+
+    def status(self) -> ProviderStatus: ...
+
+
+@attrs.frozen
+class ProviderDescription:
+    """A driver: its name in the configuration and how to make its services."""
+
+    name: str
+    build: Callable[[ProviderConfig, ProviderContext], ProviderService]
