@@ -14,7 +14,8 @@ What every implementation keeps:
   can check, or it fails; half an answer would look like a changed host.
 * **Cancelling is enough.**  Cancelling the Deferred closes what was open and
   gives the place in the queue back.
-* **Nothing is remembered.**  Each call looks again.
+* **Nothing is remembered.**  The answer to an earlier call is never used
+  again; calls made while one is under way may share its answer.
 """
 
 from __future__ import annotations
