@@ -24,6 +24,7 @@ setup(
             "pytest>=8",
             "hypothesis>=6.100",
             "mypy>=1.11",
+            "mypy-zope",
             "ruff>=0.6",
             "types-PyYAML",
         ],

@@ -69,7 +69,7 @@ class PoolRegistry:
         components = (r.component for r in self._registrations.values())
         return frozenset(c.id for c in components if isinstance(c, PoolComponent))
 
-    def keep_only(self, pools: set[tuple[str, str]]) -> Deferred[object]:
+    def keep_only(self, pools: set[tuple[str, str]]) -> Deferred[list[None]]:
         """Take off every (provider, pool) that is not named; fires when done."""
         gone = [key for key in self._registrations if key not in pools]
         return gatherResults([self._registrations.pop(key).remove() for key in gone])

@@ -17,7 +17,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from nodepool_tx.config.schema import ProviderConfig
-from nodepool_tx.model import Node
 from nodepool_tx.nodescan.interface import Scanner
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.tenants import TenantLimits
@@ -26,7 +25,6 @@ from nodepool_tx.store.store import Store
 
 __all__ = [
     "Intervals",
-    "NodeSource",
     "Phase",
     "ProviderContext",
     "ProviderDescription",
@@ -84,20 +82,6 @@ class ProviderContext:
     ownerships: Ownerships
     tenant_limits: TenantLimits
     intervals: Intervals
-
-
-class NodeSource(Protocol):
-    """What a pool asks of the provider it belongs to when it hands out nodes."""
-
-    def check(self, node: Node) -> Deferred[bool]:
-        """See that a node is fit to be handed out.
-
-        Called with the node reserved (:meth:`NodeTable.reserve`) and returned
-        to the caller still reserved.  Fires with False when it is not fit;
-        the provider has then seen to it that the node leaves service, so that
-        nobody tries it again.  It never fails and takes no longer than the
-        node's own timeout.
-        """
 
 
 class ProviderService(Protocol):

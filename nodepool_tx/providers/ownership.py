@@ -124,7 +124,7 @@ class Ownerships:
             self._ownerships[provider] = Ownership(self._client, provider, self._identifier)
         return self._ownerships[provider]
 
-    def keep_only(self, providers: set[str]) -> Deferred[object]:
+    def keep_only(self, providers: set[str]) -> Deferred[list[None]]:
         """Stand down from every provider that is not named; fires when done."""
         gone = [name for name in self._ownerships if name not in providers]
         return gatherResults([self._ownerships.pop(name).release() for name in gone])

@@ -1,0 +1,115 @@
+"""Which pool may serve which request: pure decisions from what is registered.
+
+The rules are Nodepool 11's (its ``launcher.py``, ``_assignHandlers``).  They
+look at what requests have in common, a :class:`Wish`, and never at a single
+request; so a thousand equal requests cost as much as one.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+
+import attrs
+
+from nodepool_tx.model import NodeRequest, PoolComponent
+
+__all__ = ["Answer", "PoolView", "Verdict", "Wish", "all_declined", "judge"]
+
+
+@attrs.frozen(cache_hash=True)
+class Wish:
+    """What the rules need to know of a request; equal for many of them."""
+
+    #: In sorted order: the order asked for matters only when nodes are chosen.
+    labels: tuple[str, ...]
+    provider: str | None = None
+    tenant: str | None = None
+    min_ready: bool = False
+    reuse: bool = True
+    declined_by: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, request: NodeRequest) -> Wish:
+        return cls(
+            labels=tuple(sorted(request.node_types)),
+            provider=request.provider,
+            tenant=request.tenant_name,
+            min_ready=request.is_min_ready,
+            reuse=request.reuse,
+            declined_by=frozenset(request.declined_by),
+        )
+
+
+@attrs.frozen
+class PoolView:
+    """A pool of ours, as far as the rules are concerned.
+
+    ``launches``: it can make new nodes; static pools cannot.
+    """
+
+    id: str
+    provider: str
+    name: str
+    labels: frozenset[str]
+    priority: int = 100
+    enabled: bool = True
+    launches: bool = False
+
+
+class Answer(enum.Enum):
+    #: Serve it as soon as there are nodes.
+    SERVE = "serve"
+    #: Somebody else comes first; look again when the registry changes.
+    YIELD = "yield"
+    #: Not ours to answer: we said no already, or others can do it and we cannot.
+    LEAVE = "leave"
+    #: Say no.
+    DECLINE = "decline"
+
+
+@attrs.frozen
+class Verdict:
+    """An answer, and why in words for people."""
+
+    answer: Answer
+    reason: str = ""
+
+
+def judge(wish: Wish, me: PoolView, online: Iterable[PoolComponent]) -> Verdict:
+    """What pool ``me`` does about a request, given all pools online."""
+    if me.id in wish.declined_by:
+        return Verdict(Answer.LEAVE, "this pool has declined it")
+    wanted = frozenset(wish.labels)
+    candidates = [
+        pool
+        for pool in online
+        if pool.id not in wish.declined_by and wanted <= pool.supported_labels
+    ]
+    if wish.provider and wish.provider != me.provider:
+        preferred = [pool for pool in candidates if pool.provider_name == wish.provider]
+        if preferred:
+            return Verdict(Answer.YIELD, f"it asks for provider {wish.provider}, which is online")
+    ahead = [pool for pool in candidates if pool.priority < me.priority and not pool.paused]
+    if ahead:
+        first = min(ahead, key=lambda pool: pool.priority)
+        return Verdict(
+            Answer.YIELD,
+            f"pool {first.provider_name}/{first.name} has priority {first.priority}, "
+            f"this one {me.priority}",
+        )
+    missing = sorted(wanted - me.labels)
+    if missing and any(pool.id != me.id for pool in candidates):
+        return Verdict(Answer.LEAVE, f"this pool has no {', '.join(missing)}, others have")
+    if not me.enabled:
+        return Verdict(Answer.DECLINE, "the pool is disabled by max-servers")
+    if missing:
+        return Verdict(Answer.DECLINE, f"no pool online has {', '.join(missing)}")
+    if not me.launches and (wish.min_ready or not wish.reuse):
+        return Verdict(Answer.DECLINE, "it asks for new nodes, and this pool launches none")
+    return Verdict(Answer.SERVE)
+
+
+def all_declined(declined_by: Iterable[str], online: Iterable[PoolComponent]) -> bool:
+    """Every pool online has said no: the request has failed."""
+    return {pool.id for pool in online} <= set(declined_by)
