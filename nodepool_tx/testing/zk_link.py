@@ -19,6 +19,7 @@ from kazoo.exceptions import (
     ConnectionClosedError,
     ConnectionLoss,
     SessionExpiredError,
+    ZookeeperError,
 )
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -27,7 +28,12 @@ from twisted.python.failure import Failure
 
 from nodepool_tx.testing.zk_server import MemoryServer
 from nodepool_tx.testing.zk_watches import Registration
-from nodepool_tx.txzookeeper.interface import SessionState, StateObserver, WatchKind
+from nodepool_tx.txzookeeper.interface import (
+    SessionState,
+    StateObserver,
+    TransactionFailed,
+    WatchKind,
+)
 
 __all__ = ["Call", "Lane", "Link"]
 
@@ -269,6 +275,9 @@ class Link:
             self._server.end_session(self.session_id)
             self.cut()
             return
+        except (ZookeeperError, TransactionFailed) as e:
+            # As from a real server: where it was found out is nobody's business.
+            result = Failure(e.with_traceback(None))
         except Exception:
             result = Failure()
         zxid = self._server.zxid
@@ -302,7 +311,7 @@ class Link:
             and not self._attached
             and self._dialing is None
             and self._closing is None
-            and self.state is not SessionState.AUTH_FAILED
+            and self.state not in (SessionState.AUTH_FAILED, SessionState.CLOSED)
         ):
             self._dialing = self._clock.callLater(self._latency, self._arrive)
 
