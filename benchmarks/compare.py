@@ -1,0 +1,134 @@
+"""Compare our launcher with Nodepool 11's: `python -m benchmarks.compare`.
+
+Starts one ZooKeeper with TLS, runs every scenario for both launchers in turn, several times,
+and writes a table, a plot and the raw numbers to `benchmarks/results/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import functools
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import attrs
+from tests.servers.zookeeper import ZooKeeperServer
+
+from benchmarks import report, scenarios
+from benchmarks.cached_venvs import NODEPOOL, environment
+from benchmarks.daemons import CHECKOUT, OURS, REFERENCE, Daemon, Endpoint
+from benchmarks.listeners import accepting
+from benchmarks.scenarios import Bench, Numbers
+
+LIMIT = 240.0
+DAEMONS = (REFERENCE, OURS)
+
+
+@attrs.frozen
+class Scenario:
+    """A named measurement of one launcher."""
+
+    name: str
+    measure: Callable[[Bench, Daemon], Awaitable[Numbers]]
+    every_run: bool = True
+
+
+def plan(quick: bool, probe: int) -> list[Scenario]:
+    """What is measured, in this order.
+
+    A window covers whole cycles of the five seconds in which Nodepool 11 returns used nodes.
+    """
+    few, short, long = (5, 10.0, 15.0) if quick else (10, 20.0, 35.0)
+    nodes, queued = (2_000, 1_000) if quick else (10_000, 5_000)
+    make = functools.partial
+    every = [
+        Scenario("idle", make(scenarios.idle, requests=few)),
+        Scenario("100 nodes", make(scenarios.busy, nodes=100, clients=100, seconds=short)),
+        Scenario("10 nodes", make(scenarios.busy, nodes=10, clients=100, seconds=long)),
+        Scenario("registration", make(scenarios.registration, nodes=2_000)),
+        Scenario("queue", make(scenarios.queue, nodes=nodes, queued=queued, requests=few)),
+    ]
+    if quick:
+        return every
+    probed = make(scenarios.busy, nodes=100, clients=100, seconds=short, probe=probe)
+    return [
+        *every,
+        Scenario("idle, probed", make(scenarios.idle, requests=few, probe=probe), False),
+        Scenario("100 nodes, probed", probed, False),
+    ]
+
+
+async def measure(
+    endpoint: Endpoint, folder: Path, quick: bool, runs: int, daemons: tuple[Daemon, ...]
+) -> report.Results:
+    """Run everything; what fails is noted and the rest goes on."""
+    bench = Bench(endpoint, folder)
+    results = report.Results(quick=quick, runs=runs, daemons=[d.name for d in daemons])
+    async with accepting(100) as probe:
+        seconds = 3.0 if quick else 5.0
+        say("the load by itself")
+        results.ceiling = await scenarios.client_ceiling(bench, 100, 100, seconds)
+        for run in range(runs):
+            for scenario in plan(quick, probe):
+                if run and not scenario.every_run:
+                    continue
+                order = daemons if run % 2 == 0 else daemons[::-1]
+                for daemon in order:
+                    title = f"run {run + 1} of {runs}, {scenario.name}, {daemon.name}"
+                    say(title)
+                    started = time.perf_counter()
+                    try:
+                        numbers = await asyncio.wait_for(scenario.measure(bench, daemon), LIMIT)
+                    except Exception as error:
+                        results.failures.append(f"{title}: {error!r}")
+                        say(f"  FAILED: {error!r}")
+                        continue
+                    results.add(scenario.name, daemon.name, numbers)
+                    took = time.perf_counter() - started
+                    say("  " + report.one_line(numbers) + f" ({took:.0f} s)")
+    return results
+
+
+def say(text: str) -> None:
+    """Progress."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """The command; answers its exit status: 1 if something could not be measured."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short run of each")
+    parser.add_argument("--runs", type=int, help="how often everything is measured (default 3)")
+    parser.add_argument(
+        "--only", choices=[daemon.name for daemon in DAEMONS], help="measure one launcher only"
+    )
+    parser.add_argument(
+        "--results", type=Path, default=CHECKOUT / "benchmarks" / "results", help="where to write"
+    )
+    options = parser.parse_args()
+    report.require_matplotlib()
+    daemons = tuple(d for d in DAEMONS if options.only in (None, d.name))
+    if REFERENCE in daemons:
+        environment(NODEPOOL)
+    runs = options.runs or (1 if options.quick else 3)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="nodepool-benchmark-") as folder:
+        say("starting ZooKeeper")
+        with ZooKeeperServer(Path(folder) / "zookeeper") as server:
+            endpoint = Endpoint.of(server)
+            results = asyncio.run(
+                measure(endpoint, Path(folder) / "launchers", options.quick, runs, daemons)
+            )
+    results.seconds = time.perf_counter() - started
+    for path in report.write(results, options.results):
+        say(f"wrote {path}")
+    print(report.table(results))
+    return 1 if results.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
