@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import attrs
+from twisted.application.service import IServiceCollection
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -120,6 +121,10 @@ class ProviderService(Protocol):
         """
 
     def status(self) -> ProviderStatus: ...
+
+    def setServiceParent(self, parent: IServiceCollection) -> None: ...
+
+    def disownServiceParent(self) -> Deferred[None] | None: ...
 
 
 @attrs.frozen

@@ -1,0 +1,324 @@
+"""Putting right what nobody else will: lost requests, old nodes, leftovers.
+
+Each duty is a small function of what the tables show; what can be told by an
+event is done at the event, and a sweep repeats everything in case one was
+missed.  Every change is guarded (see :mod:`nodepool_tx.store.change`), so that
+any number of launchers may do this at once: one of them wins.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+
+import attrs
+from kazoo import exceptions as zke
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from nodepool_tx.config.schema import Config
+from nodepool_tx.model import Node, NodeRequest, NodeState, RequestState
+from nodepool_tx.periodic import Periodic
+from nodepool_tx.pools.rules import all_declined
+from nodepool_tx.store import paths
+from nodepool_tx.store.change import Change, Conflict, Uncertain, connection_errors
+from nodepool_tx.store.nodes import NodeChange
+from nodepool_tx.store.requests import RequestChange
+from nodepool_tx.store.store import Store
+from nodepool_tx.work import SingleFlight
+
+__all__ = ["Janitor", "past_hold_age", "past_ready_age"]
+
+
+def past_ready_age(node: Node, config: Config, now: float) -> bool:
+    """The node has been in stock longer than one of its labels allows."""
+    if node.state is not NodeState.READY or node.allocated_to:
+        return False
+    ages = [config.labels[label].max_ready_age for label in node.type if label in config.labels]
+    return any(0 < age <= now - node.state_time for age in ages)
+
+
+def past_hold_age(node: Node, config: Config, now: float) -> bool:
+    """The node was held longer than was asked, or than the configuration allows."""
+    if node.state is not NodeState.HOLD:
+        return False
+    asked = node.hold_expiration or math.inf
+    return now - node.state_time >= min(asked, config.max_hold_age)
+
+
+class Janitor(MultiService):
+    """The duties of one launcher.
+
+    ``config`` gives the configuration in force; nodes of providers that are
+    not in it are none of our business.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        store: Store,
+        config: Callable[[], Config],
+        *,
+        interval: float,
+        lock_age: float,
+    ) -> None:
+        super().__init__()
+        self.setName("janitor")
+        self._clock = clock
+        self._store = store
+        self._config = config
+        self._lock_age = lock_age
+        #: Requests and nodes that events said to look at.
+        self._lost: set[str] = set()
+        self._deserted: set[str] = set()
+        #: Orphaned request locks, and when they were last in use.
+        self._orphans: dict[str, float] = {}
+        self._hopeless: set[str] = set()
+        self._unsubscribe: list[Callable[[], None]] = []
+        self._prompt = SingleFlight(self._look_at_marked, "the janitor")
+        self.sweep = Periodic(clock, "janitor sweep", interval, self._sweep)
+        self.sweep.setServiceParent(self)
+
+    def startService(self) -> None:
+        super().startService()
+        store = self._store
+        self._unsubscribe = [
+            store.nodes.subscribe(self._on_node),
+            store.requests.subscribe(self._on_request),
+            store.when_current(self._on_current),
+        ]
+        self._on_current(store.current)
+
+    def stopService(self) -> Deferred[object]:
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        self._unsubscribe = []
+        self._lost, self._deserted = set(), set()
+        stopped: Deferred[object] = Deferred.fromCoroutine(self._stop(super().stopService()))
+        return stopped
+
+    async def _stop(self, children: Deferred[object]) -> None:
+        await children
+        await self._prompt.idle()
+
+    # -- events ----------------------------------------------------------
+
+    def _on_current(self, current: bool) -> None:
+        if not current:
+            return
+        for request in self._store.requests:
+            self._suspect(request)
+        for request_id in self._store.nodes.promised_to():
+            if not self._exists(request_id):
+                self._deserted.add(request_id)
+        self._wake()
+
+    def _on_request(self, change: RequestChange) -> None:
+        if change.after is None:
+            if self._store.nodes.of_request(change.request_id):
+                self._deserted.add(change.request_id)
+                self._wake()
+        elif self._suspect(change.after):
+            self._wake()
+
+    def _on_node(self, change: NodeChange) -> None:
+        node = change.after
+        if (
+            node is not None
+            and node.allocated_to
+            and not change.locked_after
+            and node.state is NodeState.READY
+            and not self._exists(node.allocated_to)
+        ):
+            self._deserted.add(node.allocated_to)
+            self._wake()
+
+    def _suspect(self, request: NodeRequest) -> bool:
+        """Pending, and nobody holds its lock: whoever worked on it is gone."""
+        if request.state is RequestState.PENDING and not self._store.requests.is_locked(request.id):
+            self._lost.add(request.id)
+            return True
+        return False
+
+    def _exists(self, request_id: str) -> bool:
+        """There is a request of that id, readable or not."""
+        requests = self._store.requests
+        return requests.get(request_id) is not None or request_id in requests.unreadable
+
+    def _wake(self) -> None:
+        if self._store.current and self.running:
+            self._prompt.wake()
+
+    async def _look_at_marked(self) -> None:
+        """Look again at what events pointed to, once the tables have caught up.
+
+        A lock is seen to go before the last write under it is read; after a
+        barrier both are known.
+        """
+        if not self._store.current:
+            return
+        try:
+            await self._store.barrier()
+        except Uncertain:
+            return
+        lost, self._lost = self._lost, set()
+        deserted, self._deserted = self._deserted, set()
+        for request_id in lost:
+            await self._reset_lost(request_id)
+        for request_id in deserted:
+            if not self._exists(request_id):
+                await self._free_promised(request_id)
+
+    # -- duties ----------------------------------------------------------
+
+    async def _sweep(self) -> None:
+        if not self._store.current:
+            return
+        self._on_current(True)
+        config, now = self._config(), self._clock.seconds()
+        ours = [node for name in config.providers for node in self._store.nodes.of_provider(name)]
+        for node in ours:
+            if past_ready_age(node, config, now):
+                await self._delete(node, "older than max-ready-age")
+            elif past_hold_age(node, config, now):
+                await self._delete(node, "held longer than allowed")
+        await self._remove_empty_nodes()
+        await self._remove_old_locks(now)
+        await self._fail_hopeless(now)
+
+    async def _reset_lost(self, request_id: str) -> None:
+        """Give a request that its launcher left pending back to everyone."""
+        request = self._store.requests.get(request_id)
+        if request is None or not self._suspect(request):
+            return
+        self._lost.discard(request_id)
+        now = self._clock.seconds()
+        change = self._store.change()
+        for node in self._store.nodes.of_request(request_id):
+            if node.state is NodeState.READY:
+                change.update_node(node, attrs.evolve(node, allocated_to=None))
+            elif node.state is NodeState.INIT:
+                change.update_node(node, node.in_state(NodeState.DELETING, now, allocated_to=None))
+        change.update_request(request, request.in_state(RequestState.REQUESTED, now, nodes=()))
+        if await self._made(change, "reset lost request", request_id):
+            self._log.info(
+                "request {request_id} was left pending by its launcher and is open again",
+                request_id=request_id,
+                event_id=request.event_id,
+            )
+
+    async def _free_promised(self, request_id: str) -> None:
+        """Put nodes back in stock whose request is gone."""
+        for node in self._store.nodes.of_request(request_id):
+            if (
+                node.state is not NodeState.READY
+                or node.provider not in self._config().providers
+                or self._store.nodes.is_locked(node.id)
+            ):
+                continue
+            change = self._store.change()
+            change.update_node(
+                node, attrs.evolve(node, allocated_to=None, tenant_name=None, requestor=None)
+            )
+            if await self._made(change, "free node", node.id):
+                self._log.info(
+                    "node {node_id} is free again: request {request_id} is gone",
+                    node_id=node.id,
+                    request_id=request_id,
+                )
+
+    async def _delete(self, node: Node, reason: str) -> None:
+        if self._store.nodes.is_locked(node.id) or self._store.nodes.is_reserved(node.id):
+            return
+        change = self._store.change()
+        change.update_node(node, node.in_state(NodeState.DELETING, self._clock.seconds()))
+        if await self._made(change, "delete node", node.id):
+            self._log.info(
+                "node {node_id} of {provider} is deleted: {reason}",
+                node_id=node.id,
+                provider=node.provider,
+                reason=reason,
+            )
+
+    async def _remove_empty_nodes(self) -> None:
+        """A node znode without any data is what a crash between steps leaves."""
+        for node_id, reason in tuple(self._store.nodes.unreadable.items()):
+            if "empty" in reason and not self._store.nodes.is_locked(node_id):
+                await self._quietly(
+                    self._store.remove_unreadable_node(node_id), "empty node", node_id
+                )
+
+    async def _remove_old_locks(self, now: float) -> None:
+        """Locks of requests lie beside them, and so outlive them."""
+        requests = self._store.requests
+        orphans = {
+            request_id
+            for request_id in requests.lock_directories()
+            if not self._exists(request_id) and not requests.is_locked(request_id)
+        }
+        for gone in self._orphans.keys() - orphans:
+            del self._orphans[gone]
+        for request_id in orphans:
+            if request_id not in self._orphans:
+                self._orphans[request_id] = await self._last_used(request_id, now)
+            if now - self._orphans[request_id] >= self._lock_age:
+                await self._quietly(
+                    self._store.remove_request_lock(request_id), "request lock", request_id
+                )
+
+    async def _last_used(self, request_id: str, now: float) -> float:
+        try:
+            stat = await self._store.client.exists(paths.request_lock(request_id))
+        except connection_errors:
+            return now
+        return stat.mtime / 1000 if stat else now
+
+    async def _fail_hopeless(self, now: float) -> None:
+        """Fail requests that everyone online has declined, seen in two sweeps.
+
+        The last to decline fails a request; one that was waiting for a pool
+        which went away since has nobody left to do it.
+        """
+        online = self._store.components.pools()
+        hopeless = {
+            request.id
+            for request in self._store.requests
+            if request.state is RequestState.REQUESTED
+            and online
+            and request.declined_by
+            and all_declined(request.declined_by, online)
+        }
+        for request_id in hopeless & self._hopeless:
+            request = self._store.requests.get(request_id)
+            assert request is not None
+            change = self._store.change()
+            change.update_request(request, request.in_state(RequestState.FAILED, now))
+            if await self._made(change, "fail request", request_id):
+                self._log.info(
+                    "request {request_id} failed: everyone online has declined it",
+                    request_id=request_id,
+                    event_id=request.event_id,
+                )
+        self._hopeless = hopeless
+
+    # -- doing -----------------------------------------------------------
+
+    async def _made(self, change: Change, what: str, which: str) -> bool:
+        """Commit; False when somebody else was faster or nobody answered."""
+        try:
+            await change.commit()
+        except (Conflict, Uncertain) as e:
+            self._log.debug("{what} {which}: {reason}", what=what, which=which, reason=str(e))
+            return False
+        return True
+
+    async def _quietly(self, removal: Awaitable[None], what: str, which: str) -> None:
+        try:
+            await removal
+            self._log.info("removed {what} {which}", what=what, which=which)
+        except (Uncertain, zke.ZookeeperError) as e:
+            self._log.debug("{what} {which} stays: {reason}", what=what, which=which, reason=str(e))

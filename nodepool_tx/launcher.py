@@ -1,0 +1,143 @@
+"""The small services that tie the launcher's parts to the service tree."""
+
+from __future__ import annotations
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
+
+from nodepool_tx.config.errors import ConfigErrors
+from nodepool_tx.config.schema import Config
+from nodepool_tx.model import LauncherComponent
+from nodepool_tx.pools.registry import PoolRegistry
+from nodepool_tx.providers.ownership import Ownerships
+from nodepool_tx.reload import Reloader
+from nodepool_tx.store.registration import Registration
+from nodepool_tx.store.store import Store
+from nodepool_tx.txzookeeper.interface import SessionState, ZookeeperAPI
+
+__all__ = ["Launcher", "Presence", "Session"]
+
+
+class Session(Service):
+    """The session with ZooKeeper: begun at the start, ended in order."""
+
+    _log = Logger()
+
+    def __init__(self, client: ZookeeperAPI, *, where: str, plain: bool) -> None:
+        self.setName("zookeeper")
+        self._client = client
+        self._where = where
+        self._plain = plain
+        client.observe(self._on_state)
+
+    def startService(self) -> None:
+        super().startService()
+        if self._plain:
+            self._log.warn(
+                "the connection to ZooKeeper at {where} is not encrypted: this is for trusted "
+                "networks only, add zookeeper-tls to the configuration",
+                where=self._where,
+            )
+        self._client.connect().addErrback(self._failed)
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return self._client.close()
+
+    def _failed(self, failure: object) -> None:
+        if self.running:
+            self._log.failure("cannot connect to ZooKeeper at {where}", failure, where=self._where)
+
+    def _on_state(self, state: SessionState) -> None:
+        log = self._log.info if state is SessionState.CONNECTED else self._log.warn
+        if state is not SessionState.CLOSED:
+            log("ZooKeeper at {where}: {state}", where=self._where, state=state.value)
+
+
+class Presence(Service):
+    """What others see of this process; stood down from before the session ends.
+
+    Ending the session would do the same, but not before whoever talks to
+    another server of the ensemble has noticed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        registry: PoolRegistry,
+        ownerships: Ownerships,
+        hostname: str,
+        version: str,
+    ) -> None:
+        self.setName("presence")
+        self._store = store
+        self._registry = registry
+        self._ownerships = ownerships
+        self._component = LauncherComponent(kind="launcher", hostname=hostname, version=version)
+        self._registration: Registration | None = None
+
+    def startService(self) -> None:
+        super().startService()
+        self._registration = self._store.register(self._component)
+
+    def stopService(self) -> Deferred[object]:
+        super().stopService()
+        going: list[Deferred[object]] = [
+            self._registry.keep_only(set()),
+            self._ownerships.keep_only(set()),
+        ]
+        if self._registration is not None:
+            going.append(self._registration.remove())
+            self._registration = None
+        return gatherResults(going)
+
+
+class Launcher(Service):
+    """Brings configurations into force: the first at the start, others as they come.
+
+    :ivar last_errors: why the newest configuration was refused, or None if it
+        was not.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reloader: Reloader, config: Config) -> None:
+        self.setName("launcher")
+        self._reloader = reloader
+        self._config = config
+        self.last_errors: ConfigErrors | None = None
+
+    def startService(self) -> None:
+        super().startService()
+        self._apply(self._config)
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return self._reloader.stop()
+
+    def on_config(self, config: Config) -> None:
+        """A new configuration was read and is valid."""
+        if self.last_errors is not None:
+            self._log.info("the configuration is valid again")
+            self.last_errors = None
+        if (config.zookeeper_servers, config.zookeeper_tls, config.zookeeper_timeout) != (
+            self._config.zookeeper_servers,
+            self._config.zookeeper_tls,
+            self._config.zookeeper_timeout,
+        ):
+            self._log.warn("a change of the ZooKeeper settings takes effect at the next start")
+        self._apply(config)
+
+    def on_errors(self, errors: ConfigErrors) -> None:
+        """The files changed and are not valid: what is in force stays so."""
+        self.last_errors = errors
+        self._log.error(
+            "the new configuration is not valid, the old one stays in force:\n{errors}",
+            errors=str(errors),
+        )
+
+    def _apply(self, config: Config) -> None:
+        for warning in config.warnings:
+            self._log.warn("configuration: {warning}", warning=str(warning))
+        self._reloader.apply(config)

@@ -1,0 +1,291 @@
+"""From one configuration to the next, without two owners of anything.
+
+Design note: the order of a replacement
+---------------------------------------
+For each provider whose configuration changed, independently of the others:
+
+1. The successor is built.  If that fails, the old service never notices.
+2. The old service is idled, and its work in flight is awaited.  From here on
+   it writes nothing.
+3. It leaves the service tree, and only then the successor enters it.
+4. If the successor cannot start, it is taken out again and the old one goes
+   back in and is resumed.
+
+The children of the ``providers`` service have unique names, so a second one
+for a name cannot even be added.
+
+A provider that is no longer configured drains under its own name: it takes no
+new work, gives up its nodes as they come free, and then leaves.  Should it be
+configured again meanwhile, it is replaced as above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+import attrs
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from nodepool_tx.config.schema import Config, ProviderConfig, UnavailableProvider
+from nodepool_tx.pools.registry import PoolRegistry
+from nodepool_tx.pools.tenants import TenantLimits
+from nodepool_tx.providers.interface import ProviderService
+from nodepool_tx.providers.ownership import Ownerships
+from nodepool_tx.work import SingleFlight, Tracker
+
+__all__ = ["ReloadPlan", "ReloadReport", "Reloader", "plan_reload"]
+
+#: Seconds after which a reload that takes long says what it waits for.
+ANNOUNCE_AFTER = 10.0
+
+
+@attrs.frozen
+class ReloadPlan:
+    """What a new configuration means for the providers, by name and in order."""
+
+    kept: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    #: Configured, but of a driver this version does not have.
+    unavailable: tuple[str, ...] = ()
+
+    @property
+    def changes_nothing(self) -> bool:
+        return not (self.replaced or self.added or self.removed)
+
+
+def plan_reload(running: dict[str, ProviderConfig], new: Config) -> ReloadPlan:
+    """Compare what runs with what is wanted; providers that compare equal stay."""
+    unavailable = {
+        name
+        for name, provider in new.providers.items()
+        if isinstance(provider, UnavailableProvider)
+    }
+    wanted = {name: p for name, p in new.providers.items() if name not in unavailable}
+    both = wanted.keys() & running.keys()
+    return ReloadPlan(
+        kept=tuple(sorted(name for name in both if wanted[name] == running[name])),
+        replaced=tuple(sorted(name for name in both if wanted[name] != running[name])),
+        added=tuple(sorted(wanted.keys() - running.keys())),
+        removed=tuple(sorted(running.keys() - wanted.keys())),
+        unavailable=tuple(sorted(unavailable)),
+    )
+
+
+@attrs.frozen
+class ReloadReport:
+    """What came of a reload.
+
+    :ivar rolled_back: providers whose new configuration could not be started,
+        and why; their old service goes on, if there was one.
+    :ivar seconds: how long it took.
+    """
+
+    plan: ReloadPlan
+    rolled_back: dict[str, str]
+    seconds: float
+
+
+class Reloader:
+    """Applies configurations to the children of a service, one at a time.
+
+    :ivar config: the configuration in force, from the moment its reload began.
+    :ivar reports: of the reloads so far, newest last.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        providers: MultiService,
+        build: Callable[[ProviderConfig], ProviderService],
+        registry: PoolRegistry,
+        ownerships: Ownerships,
+        tenant_limits: TenantLimits,
+    ) -> None:
+        self._clock = clock
+        self._providers = providers
+        self._build = build
+        self._registry = registry
+        self._ownerships = ownerships
+        self._tenant_limits = tenant_limits
+        self._draining: set[str] = set()
+        self._drains = Tracker(clock)
+        self._next: Config | None = None
+        self._flight = SingleFlight(self._apply_next, "reload")
+        self.config: Config | None = None
+        self.reports: list[ReloadReport] = []
+        self._stopping = False
+
+    @property
+    def running(self) -> bool:
+        """A reload is under way."""
+        return self._flight.running
+
+    def apply(self, config: Config) -> Deferred[None]:
+        """Bring ``config`` into force; fires when this, or a later one, is.
+
+        One that comes while another is applied waits; of several that wait
+        only the last is applied.
+        """
+        self._next = config
+        self._flight.wake()
+        return self._flight.idle()
+
+    def stop(self) -> Deferred[None]:
+        """Begin no further reload; fires when the present one is over.
+
+        What drains goes on draining when the service is started again.
+        """
+        self._stopping = True
+        self._drains.cancel()
+        return self._flight.idle()
+
+    def services(self) -> dict[str, ProviderService]:
+        """Every provider service in the tree, by name."""
+        return {child.name: child for child in self._providers}
+
+    async def _apply_next(self) -> None:
+        config, self._next = self._next, None
+        if config is None or self._stopping:
+            return
+        started = self._clock.seconds()
+        services = self.services()
+        running = {n: s.config for n, s in services.items() if n not in self._draining}
+        plan = plan_reload(running, config)
+        self.config = config
+        self._tenant_limits.limits = config.tenant_resource_limits
+        self._log_unavailable(config, plan)
+        rolled_back: dict[str, str] = {}
+
+        async def attempt(name: str) -> None:
+            reason = await self._install(config.providers[name], services.get(name))
+            if reason:
+                rolled_back[name] = reason
+
+        slow = LoopingCall(self._announce, started, plan)
+        slow.clock = self._clock
+        slow.start(ANNOUNCE_AFTER, now=False)
+        try:
+            await _all(attempt(name) for name in (*plan.replaced, *plan.added))
+            for name in plan.removed:
+                if name not in self._draining:
+                    self._drain(services[name])
+            await self._registry.keep_only(
+                {
+                    (service.name, pool.name)
+                    for service in self.services().values()
+                    if service.name not in self._draining
+                    for pool in service.config.pools
+                }
+            )
+            await self._ownerships.keep_only(set(self.services()))
+        finally:
+            slow.stop()
+        report = ReloadReport(plan, rolled_back, self._clock.seconds() - started)
+        self.reports = [*self.reports[-99:], report]
+        self._log_report(report)
+
+    async def _install(self, config: ProviderConfig, old: ProviderService | None) -> str:
+        """Put a provider in place of ``old``; returns why not, if not."""
+        name = config.name
+        try:
+            new = self._build(config)
+        except Exception as e:
+            self._log.failure("provider {provider} cannot be built", provider=name)
+            return f"it cannot be built: {e}"
+        if old is not None:
+            self._log.debug("provider {provider}: idling its old service", provider=name)
+            await old.idle()
+            self._draining.discard(name)
+            if self._stopping:
+                return "the launcher is stopping"
+            await self._take_out(old)
+        try:
+            self._put_in(new)
+        except Exception as e:
+            self._log.failure("provider {provider} cannot start", provider=name)
+            await self._take_out(new)
+            if old is not None:
+                self._put_in(old)
+                old.resume()
+                self._log.warn("provider {provider} goes on as it was", provider=name)
+            return f"it cannot start: {e}"
+        return ""
+
+    def _put_in(self, service: ProviderService) -> None:
+        service.setServiceParent(self._providers)
+
+    async def _take_out(self, service: ProviderService) -> None:
+        """Stop a service and wait until nothing of it is left in the tree."""
+        stopped = service.disownServiceParent()
+        if stopped is not None:
+            await stopped
+
+    def _drain(self, service: ProviderService) -> None:
+        name = service.name
+        self._draining.add(name)
+        self._log.info(
+            "provider {provider} is no longer configured and gives up its nodes", provider=name
+        )
+        self._drains.run(f"draining provider {name}", self._finish_draining(service))
+
+    async def _finish_draining(self, service: ProviderService) -> None:
+        await service.drain()
+        if service.name not in self._draining or self._stopping:
+            return
+        await self._take_out(service)
+        self._draining.discard(service.name)
+        await self._ownerships.keep_only(set(self.services()))
+        self._log.info("provider {provider} is gone", provider=service.name)
+
+    # -- telling ---------------------------------------------------------
+
+    def _announce(self, started: float, plan: ReloadPlan) -> None:
+        waiting = [
+            f"{name}: {', '.join(what for what, _ in service.status().tasks)}"
+            for name, service in self.services().items()
+            if name in plan.replaced and service.status().tasks
+        ]
+        self._log.warn(
+            "the reload has taken {seconds:.0f} s so far and waits for {waiting}",
+            seconds=self._clock.seconds() - started,
+            waiting="; ".join(waiting) or "ZooKeeper",
+        )
+
+    def _log_unavailable(self, config: Config, plan: ReloadPlan) -> None:
+        for name in plan.unavailable:
+            self._log.error(
+                "provider {provider}: driver {driver} is not available in this version, "
+                "nothing is served from it",
+                provider=name,
+                driver=config.providers[name].driver,
+            )
+
+    def _log_report(self, report: ReloadReport) -> None:
+        plan = report.plan
+        applied = "in part" if report.rolled_back else "in full"
+        self._log.info(
+            "configuration applied {applied} in {seconds:.3f} s: kept {kept}; replaced {replaced}; "
+            "added {added}; removed {removed}; rolled back {rolled_back}",
+            applied=applied,
+            seconds=report.seconds,
+            kept=", ".join(plan.kept) or "none",
+            replaced=", ".join(n for n in plan.replaced if n not in report.rolled_back) or "none",
+            added=", ".join(n for n in plan.added if n not in report.rolled_back) or "none",
+            removed=", ".join(plan.removed) or "none",
+            rolled_back="; ".join(f"{n} ({why})" for n, why in report.rolled_back.items())
+            or "none",
+        )
+
+
+async def _all(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run all of them together and wait for all."""
+    await gatherResults([Deferred.fromCoroutine(coroutine) for coroutine in coroutines])

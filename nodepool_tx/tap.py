@@ -1,0 +1,282 @@
+"""``twistd nodepool``: the options, and the one place where everything is put together.
+
+Nothing below this module imports the global reactor or looks at the
+environment; what a part needs is handed to it here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from twisted.application.service import MultiService
+from twisted.logger import ILogObserver, InvalidLogLevelError, LogLevel
+from twisted.python import usage
+from twisted.python.logfile import LogFile
+
+from nodepool_tx import __version__
+from nodepool_tx.config import ConfigErrors, load_config
+from nodepool_tx.config.schema import Config
+from nodepool_tx.config.watch import ConfigWatcher
+from nodepool_tx.embedded import EmbeddedZookeeper
+from nodepool_tx.janitor import Janitor
+from nodepool_tx.launcher import Launcher, Presence, Session
+from nodepool_tx.logs import FORMATS, make_observer
+from nodepool_tx.nodescan import ReactorScanner, Scanner, SimulatedHosts
+from nodepool_tx.pools.registry import PoolRegistry
+from nodepool_tx.pools.tenants import TenantLimits
+from nodepool_tx.providers import build_provider
+from nodepool_tx.providers.interface import Intervals, ProviderContext
+from nodepool_tx.providers.ownership import Ownerships
+from nodepool_tx.reload import Reloader
+from nodepool_tx.root import OrderedService
+from nodepool_tx.signals import SignalHandler
+from nodepool_tx.store.store import Store
+from nodepool_tx.txzookeeper.client import ZookeeperClient
+from nodepool_tx.txzookeeper.tls import TLSFiles
+
+__all__ = ["Options", "makeService"]
+
+#: Option, environment variable, default in seconds, what it is.
+INTERVALS = (
+    ("cleanup-interval", "NODEPOOL_CLEANUP_INTERVAL", 60.0, "between sweeps for what was missed"),
+    ("stats-interval", "NODEPOOL_STATS_INTERVAL", 5.0, "between reports of statistics"),
+    ("lock-cleanup", "NODEPOOL_LOCK_CLEANUP", 28800.0, "a vanished request's lock is kept"),
+    ("image-check-timeout", "NODEPOOL_IMAGE_CHECK_TIMEOUT", 300.0, "a check of images may take"),
+    ("config-interval", "NODEPOOL_CONFIG_INTERVAL", 1.0, "between looks at the files"),
+)
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError("must be a positive number of seconds")
+    return value
+
+
+class Options(usage.Options):
+    """What can be said on the command line of ``twistd nodepool``."""
+
+    synopsis = "[options]"
+    longdesc = "Answers the node requests in ZooKeeper from the providers in the configuration."
+    optParameters = [
+        ["config", "c", "/etc/nodepool/nodepool.yaml", "The configuration file"],
+        ["secure", "s", None, "The file with secrets, if there is one"],
+        [
+            "state-dir",
+            None,
+            "/var/lib/nodepool",
+            "Where the embedded ZooKeeper, used when the configuration names no "
+            "zookeeper-servers, keeps its data",
+        ],
+        [
+            "simulate-hosts",
+            None,
+            None,
+            "Never contact static hosts whose address matches this regular expression "
+            "and take them to be alive [environment: NODEPOOL_SIMULATE_HOSTS]",
+        ],
+        ["log-format", None, "text", f"One of {', '.join(FORMATS)}"],
+        ["log-level", None, "info", "debug, info, warn, error or critical"],
+        ["stop-timeout", None, 10.0, "Seconds each part may take to stop", seconds],
+        *(
+            [name, None, None, f"Seconds {what} [{default:g}; environment: {variable}]", seconds]
+            for name, variable, default, what in INTERVALS
+        ),
+    ]
+    compData = usage.Completions(
+        optActions={
+            "config": usage.CompleteFiles("*.yaml"),
+            "secure": usage.CompleteFiles(),
+            "state-dir": usage.CompleteDirs(),
+        }
+    )
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        super().__init__()
+        self.environ = environ
+
+    def opt_version(self) -> None:
+        """Show the version and leave."""
+        sys.stdout.write(f"nodepool_tx {__version__}\n")
+        sys.exit(0)
+
+    def postOptions(self) -> None:
+        """Read the configuration, so that a bad one is told before anything starts.
+
+        :raises usage.UsageError: something is wrong; the text says what.
+        """
+        for name, variable, default, _ in INTERVALS:
+            if self[name] is None:
+                self[name] = self._from_environment(variable, default)
+        if self["simulate-hosts"] is None:
+            self["simulate-hosts"] = self.environ.get("NODEPOOL_SIMULATE_HOSTS") or None
+        if self["simulate-hosts"] is not None:
+            try:
+                self["simulated"] = re.compile(self["simulate-hosts"])
+            except re.error as e:
+                raise usage.UsageError(f"--simulate-hosts is no regular expression: {e}") from None
+        if self["log-format"] not in FORMATS:
+            raise usage.UsageError(f"--log-format must be one of {', '.join(FORMATS)}")
+        try:
+            LogLevel.levelWithName(self["log-level"])
+        except InvalidLogLevelError:
+            raise usage.UsageError(f"--log-level: no level {self['log-level']!r}") from None
+        try:
+            self["loaded"] = load_config(self["config"], self["secure"], self.environ)
+        except ConfigErrors as errors:
+            raise usage.UsageError(str(errors)) from None
+
+    def _from_environment(self, variable: str, default: float) -> float:
+        text = self.environ.get(variable)
+        if not text:
+            return default
+        try:
+            return seconds(text)
+        except ValueError as e:
+            raise usage.UsageError(f"{variable}={text!r}: {e}") from None
+
+
+class Root(OrderedService):
+    """The top of the tree; brings its own way of writing logs with it."""
+
+    def __init__(self, clock: Any, patience: float, observer: ILogObserver) -> None:
+        super().__init__(clock, patience)
+        self._observer = observer
+
+    def setServiceParent(self, parent: Any) -> None:
+        # twistd looks for the observer on the application, which a plugin
+        # meets for the first time when its service is put there.
+        super().setServiceParent(parent)
+        parent.setComponent(ILogObserver, self._observer)
+
+
+def makeService(options: Options) -> Root:
+    """Build the launcher from its options; nothing runs yet."""
+    from twisted.internet import reactor
+
+    return build(options, reactor)
+
+
+def build(options: Options, reactor: Any) -> Root:
+    """Everything there is, in the order in which it starts."""
+    config: Config = options["loaded"]
+    hostname = socket.gethostname()
+    identifier = f"{hostname}:{os.getpid()}"
+    intervals = Intervals(*(options[name] for name, *_ in INTERVALS))
+    observer = make_observer(_log_file(options), options["log-format"], options["log-level"])
+    root = Root(reactor, options["stop-timeout"], observer)
+
+    embedded: EmbeddedZookeeper | None = None
+    if not config.zookeeper_servers:
+        embedded = EmbeddedZookeeper(reactor, Path(options["state-dir"]))
+    client = _client(reactor, config, embedded)
+    store = Store(client, reactor)
+    registry = PoolRegistry(store, hostname, __version__)
+    ownerships = Ownerships(client, identifier)
+    tenant_limits = TenantLimits()
+    context = ProviderContext(
+        clock=reactor,
+        store=store,
+        scanner=_scanner(reactor, options),
+        registry=registry,
+        ownerships=ownerships,
+        tenant_limits=tenant_limits,
+        intervals=intervals,
+    )
+    providers = MultiService()
+    providers.setName("providers")
+    reloader = Reloader(
+        reactor,
+        providers,
+        lambda provider: build_provider(provider, context),
+        registry,
+        ownerships,
+        tenant_limits,
+    )
+    launcher = Launcher(reloader, config)
+    watcher = ConfigWatcher(
+        reactor,
+        options["config"],
+        options["secure"],
+        interval=intervals.config,
+        on_config=launcher.on_config,
+        on_errors=launcher.on_errors,
+        current=config,
+        env=options.environ,
+        offload=_in_thread(reactor),
+    )
+    janitor = Janitor(
+        reactor,
+        store,
+        lambda: reloader.config or config,
+        interval=intervals.cleanup,
+        lock_age=intervals.lock_cleanup,
+    )
+    signals = SignalHandler(reactor, watcher, reloader, store)
+    presence = Presence(store, registry, ownerships, hostname, __version__)
+
+    # Stopped from the bottom up, each only when those below it have stopped.
+    for child in (
+        *([embedded] if embedded else []),
+        Session(client, plain=bool(config.zookeeper_servers) and not config.zookeeper_tls),
+        store,
+        presence,
+        providers,
+        launcher,
+        janitor,
+        watcher,
+        signals,
+    ):
+        child.setServiceParent(root)
+    return root
+
+
+def _client(reactor: Any, config: Config, embedded: EmbeddedZookeeper | None) -> ZookeeperClient:
+    if embedded is not None:
+        servers = embedded.address
+    else:
+        servers = (
+            ",".join(
+                f"[{s.host}]:{s.port}" if ":" in s.host else f"{s.host}:{s.port}"
+                for s in config.zookeeper_servers
+            )
+            + config.zookeeper_chroot
+        )
+    tls = config.zookeeper_tls
+    return ZookeeperClient(
+        reactor,
+        servers,
+        session_timeout=config.zookeeper_timeout,
+        tls=TLSFiles(cert=tls.cert, key=tls.key, ca=tls.ca) if tls else None,
+    )
+
+
+def _scanner(reactor: Any, options: Options) -> Scanner:
+    scanner: Scanner = ReactorScanner(reactor)
+    if options["simulate-hosts"] is not None:
+        scanner = SimulatedHosts(scanner, options["simulated"])
+    return scanner
+
+
+def _in_thread(reactor: Any) -> Any:
+    """Runs a pure function off the reactor: reading a very large file blocks."""
+    from twisted.internet.threads import deferToThreadPool
+
+    return lambda work: deferToThreadPool(reactor, reactor.getThreadPool(), work)
+
+
+def _log_file(options: Options) -> IO[str] | None:
+    """Where twistd's own options say that the log goes."""
+    server = options.parent
+    path = server.get("logfile") if server is not None else None
+    if path == "-" or (path is None and (server is None or server.get("nodaemon"))):
+        return None
+    file: Any = LogFile.fromFullPath(path or "twistd.log")
+    return _Text(file)  # type: ignore[return-value]
