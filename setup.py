@@ -15,8 +15,6 @@ setup(
         "Automat>=24.8",
         "PyYAML>=6",
         "attrs>=23.2",
-        "treq>=24.9",
-        "ldap3>=2.9",
         "kazoo>=2.10",
     ],
     extras_require={

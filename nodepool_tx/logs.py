@@ -8,7 +8,7 @@ appended unless the message already names their value.
 from __future__ import annotations
 
 import sys
-from typing import IO, Any
+from typing import Any, Protocol
 
 from twisted.logger import (
     FilteringLogObserver,
@@ -22,12 +22,21 @@ from twisted.logger import (
 )
 from zope.interface import implementer
 
-__all__ = ["FORMATS", "LineObserver", "make_observer"]
+__all__ = ["FORMATS", "LineObserver", "Sink", "make_observer"]
 
 #: Fields worth a place on every line that has them.
 TRACED = ("event_id", "request_id", "node_id", "provider", "pool", "hostname")
 
 FORMATS = ("text", "json")
+
+
+class Sink(Protocol):
+    """Where lines go: a text file, or one of Twisted's log files."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> object: ...
+
 
 
 def format_line(event: LogEvent) -> str:
@@ -54,7 +63,7 @@ def format_line(event: LogEvent) -> str:
 class LineObserver:
     """Writes each event as one line of text or of JSON."""
 
-    def __init__(self, out: IO[str], style: str = "text") -> None:
+    def __init__(self, out: Sink, style: str = "text") -> None:
         self._out = out
         self._json = style == "json"
 
@@ -71,7 +80,7 @@ class LineObserver:
             return
 
 
-def make_observer(out: IO[str] | None, style: str, level: str) -> ILogObserver:
+def make_observer(out: Sink | None, style: str, level: str) -> ILogObserver:
     """An observer for ``out`` (standard output if None) from ``level`` up.
 
     :raises twisted.logger.InvalidLogLevelError: there is no such level.

@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.logger import ILogObserver, InvalidLogLevelError, LogLevel
@@ -26,7 +26,7 @@ from nodepool_tx.config.watch import ConfigWatcher
 from nodepool_tx.embedded import EmbeddedZookeeper
 from nodepool_tx.janitor import Janitor
 from nodepool_tx.launcher import Launcher, Presence, Session
-from nodepool_tx.logs import FORMATS, make_observer
+from nodepool_tx.logs import FORMATS, Sink, make_observer
 from nodepool_tx.nodescan import ReactorScanner, Scanner, SimulatedHosts
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.tenants import TenantLimits
@@ -202,15 +202,15 @@ def build(options: Options, reactor: Any) -> Root:
     )
     launcher = Launcher(reloader, config)
     watcher = ConfigWatcher(
-        reactor,
         options["config"],
         options["secure"],
+        clock=reactor,
         interval=intervals.config,
         on_config=launcher.on_config,
         on_errors=launcher.on_errors,
-        current=config,
-        env=options.environ,
         offload=_in_thread(reactor),
+        env=options.environ,
+        initial=config,
     )
     janitor = Janitor(
         reactor,
@@ -272,11 +272,10 @@ def _in_thread(reactor: Any) -> Any:
     return lambda work: deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
 
-def _log_file(options: Options) -> IO[str] | None:
+def _log_file(options: Options) -> Sink | None:
     """Where twistd's own options say that the log goes."""
     server = options.parent
     path = server.get("logfile") if server is not None else None
     if path == "-" or (path is None and (server is None or server.get("nodaemon"))):
         return None
-    file: Any = LogFile.fromFullPath(path or "twistd.log")
-    return _Text(file)  # type: ignore[return-value]
+    return LogFile.fromFullPath(path or "twistd.log")
