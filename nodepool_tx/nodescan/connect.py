@@ -203,7 +203,7 @@ def connect_failed(host: str, port: int, failure: Exception) -> ScanError:
             "unreachable: no way to the host; is it up, and does the network lead there?",
             ConnectFailure.UNREACHABLE,
         )
-    if isinstance(failure, error.TimeoutError):
+    if isinstance(failure, (error.TCPTimedOutError, error.TimeoutError)):
         return ScanTimeout(
             host, port, "no answer to the connection attempt; is the host up, behind a firewall?"
         )

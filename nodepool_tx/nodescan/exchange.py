@@ -89,6 +89,11 @@ class HostKeyExchange(SSHClientTransport):
         """The server has sent its version line."""
         return bool(self.gotVersion)
 
+    @property
+    def turned_away(self) -> bool:
+        """An OpenSSH server is there, but has too many logins under way just now."""
+        return self._greeting.startswith(b"Exceeded MaxStartups")
+
     def silence(self, seconds: float) -> NotSSH:
         """What to report when the time is over and no version line came."""
         said = f"has only said {self._excerpt()}" if self._greeting else "has said nothing"

@@ -30,7 +30,7 @@ from nodepool_tx.nodescan.interface import (
 
 __all__ = ["KeyScan"]
 
-#: Pauses before asking a server again that turned a further connection away.
+#: Seconds to wait before asking a server again that turned a connection away.
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 
@@ -74,10 +74,9 @@ class KeyScan:
         return ScanTimeout(self._host, self._port, what)
 
     async def _gather(self, addresses: tuple[Address, ...]) -> tuple[str, ...]:
-        first = await self._open(addresses, FAMILIES)
+        first, announced = await self._begin(addresses)
         # Behind one name there may be several machines: stay with this one.
         address = peer_address(first)
-        announced = await first.announced
         families = [family for family in announced if family is not first.agreed]
         self._further = [Deferred.fromCoroutine(self._ask(address, family)) for family in families]
         answers: list[Deferred[Any]] = [first.outcome, *self._further]
@@ -90,6 +89,18 @@ class KeyScan:
             assert family is not None
             keys[family] = key or await self._insist(address, family)
         return tuple(keys[family].line for family in FAMILIES if family in keys)
+
+    async def _begin(
+        self, addresses: tuple[Address, ...]
+    ) -> tuple[HostKeyExchange, tuple[KeyFamily, ...]]:
+        """The first connection, and the key families it told us of (none if it failed)."""
+        for pause in _PAUSES:
+            first = await self._open(addresses, FAMILIES)
+            announced = await first.announced
+            if not first.turned_away:
+                break
+            await self._pause(pause)
+        return first, announced
 
     async def _open(
         self, addresses: tuple[Address, ...], offer: Sequence[KeyFamily]
@@ -118,7 +129,7 @@ class KeyScan:
     async def _insist(self, address: Address, family: KeyFamily) -> HostKey:
         """Ask a server again that takes few connections at a time."""
         for pause in _PAUSES:
-            await deferLater(self._reactor, pause * self._rng.uniform(0.75, 1.25))
+            await self._pause(pause)
             key = await self._ask(address, family)
             if key is not None:
                 return key
@@ -128,6 +139,9 @@ class KeyScan:
             f"the SSH server has a {family.name} key but takes too few connections to show it;"
             " see MaxStartups and PerSourcePenalties there",
         )
+
+    async def _pause(self, seconds: float) -> None:
+        await deferLater(self._reactor, seconds * self._rng.uniform(0.75, 1.25))
 
     def _close(self) -> None:
         for task in self._further:

@@ -46,9 +46,9 @@ class ReactorScanner:
     question asked several times at once is one look at the host.
 
     A full scan opens one connection per host key type of the server, the
-    second and further ones in parallel.  Servers with ``MaxStartups 1`` or
-    ``PerSourceMaxStartups 1`` turn those away; they are asked again, one
-    after the other.
+    second and further ones in parallel.  Servers that turn some of those
+    away (``MaxStartups``, ``PerSourceMaxStartups``) are asked again for about
+    1.5 s, one connection at a time.
 
     :ivar resolve_timeout: seconds for a look-up by :meth:`resolve`.
     """

@@ -23,8 +23,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
+from typing import Any
 
 import attrs
 
@@ -130,6 +131,15 @@ class SshServers:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+    @contextlib.contextmanager
+    def running(self, **settings: Any) -> Iterator[SshServer]:
+        """A server for a ``with`` block; takes what :meth:`start` takes."""
+        server = self.start(**settings)
+        try:
+            yield server
+        finally:
+            server.stop()
 
     def start(
         self,
