@@ -18,7 +18,7 @@ from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.interfaces import IResolutionReceiver
+from twisted.internet.interfaces import IAddress, IResolutionReceiver
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -61,7 +61,9 @@ class _Receiver:
     def resolutionBegan(self, resolutionInProgress: object) -> None:
         """Nothing to do: look-ups cannot be taken back."""
 
-    def addressResolved(self, address: IPv4Address | IPv6Address) -> None:
+    def addressResolved(self, address: IAddress) -> None:
+        if not isinstance(address, (IPv4Address, IPv6Address)):
+            return
         literal = _literal(address.host, self._port)
         if literal is not None:
             self._found[literal] = None

@@ -20,6 +20,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from nodepool_tx.nodescan.interface import (
     Address,
@@ -152,7 +153,7 @@ class MemoryHosts:
 class _Pending(Generic[T]):
     """One call under way."""
 
-    def __init__(self, clock: Any, hosts: MemoryHosts, look: Look) -> None:
+    def __init__(self, clock: IReactorTime, hosts: MemoryHosts, look: Look) -> None:
         self.look = look
         self.done: Deferred[T] = Deferred(lambda _: self._end())
         self._hosts = hosts
@@ -221,7 +222,7 @@ class MemoryScanner:
     #: Seconds until a look-up that is held back fails.
     RESOLVE_TIMEOUT = 10.0
 
-    def __init__(self, clock: Any, hosts: MemoryHosts) -> None:
+    def __init__(self, clock: IReactorTime, hosts: MemoryHosts) -> None:
         self._clock = clock
         self._hosts = hosts
 
