@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
+from nodepool_tx import __version__
 from nodepool_tx.config.errors import ConfigErrors
 from nodepool_tx.config.schema import Config
 from nodepool_tx.model import LauncherComponent
@@ -15,6 +18,7 @@ from nodepool_tx.reload import Reloader
 from nodepool_tx.store.registration import Registration
 from nodepool_tx.store.store import Store
 from nodepool_tx.txzookeeper.interface import SessionState, ZookeeperAPI
+from nodepool_tx.work import SingleFlight
 
 __all__ = ["Launcher", "Presence", "Session"]
 
@@ -24,7 +28,7 @@ class Session(Service):
 
     _log = Logger()
 
-    def __init__(self, client: ZookeeperAPI, *, where: str, plain: bool) -> None:
+    def __init__(self, client: ZookeeperAPI, where: str, *, plain: bool) -> None:
         self.setName("zookeeper")
         self._client = client
         self._where = where
@@ -81,9 +85,9 @@ class Presence(Service):
         super().startService()
         self._registration = self._store.register(self._component)
 
-    def stopService(self) -> Deferred[object]:
+    def stopService(self) -> Deferred[list[Any]]:
         super().stopService()
-        going: list[Deferred[object]] = [
+        going: list[Deferred[Any]] = [
             self._registry.keep_only(set()),
             self._ownerships.keep_only(set()),
         ]
@@ -96,21 +100,40 @@ class Presence(Service):
 class Launcher(Service):
     """Brings configurations into force: the first at the start, others as they come.
 
+    ``notices`` are said at the start, for everyone to see.
+
     :ivar last_errors: why the newest configuration was refused, or None if it
         was not.
     """
 
     _log = Logger()
 
-    def __init__(self, reloader: Reloader, config: Config) -> None:
+    def __init__(
+        self, reloader: Reloader, store: Store, config: Config, notices: tuple[str, ...] = ()
+    ) -> None:
         self.setName("launcher")
+        self._notices = notices
         self._reloader = reloader
+        self._store = store
         self._config = config
+        self._resuming = SingleFlight(self._resume_drains, "going on with draining")
+        self._drains_resumed = False
         self.last_errors: ConfigErrors | None = None
 
     def startService(self) -> None:
         super().startService()
+        self._log.info("nodepool_tx {version} starts", version=__version__)
+        for notice in self._notices:
+            self._log.warn("{notice}", notice=notice)
         self._apply(self._config)
+        self._store.when_current(lambda current: self._resuming.wake())
+        self._resuming.wake()
+
+    async def _resume_drains(self) -> None:
+        """Once, as soon as ZooKeeper answers."""
+        if self._store.current and not self._drains_resumed:
+            await self._reloader.resume_drains()
+            self._drains_resumed = True
 
     def stopService(self) -> Deferred[None]:
         super().stopService()

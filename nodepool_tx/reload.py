@@ -16,12 +16,13 @@ for a name cannot even be added.
 
 A provider that is no longer configured drains under its own name: it takes no
 new work, gives up its nodes as they come free, and then leaves.  Should it be
-configured again meanwhile, it is replaced as above.
+configured again meanwhile, it is replaced as above.  Draining is noted in
+ZooKeeper, so that a restarted launcher goes on with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 import attrs
@@ -34,8 +35,10 @@ from twisted.logger import Logger
 from nodepool_tx.config.schema import Config, ProviderConfig, UnavailableProvider
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.tenants import TenantLimits
+from nodepool_tx.providers.drains import DrainLedger
 from nodepool_tx.providers.interface import ProviderService
 from nodepool_tx.providers.ownership import Ownerships
+from nodepool_tx.store.change import Uncertain
 from nodepool_tx.work import SingleFlight, Tracker
 
 __all__ = ["ReloadPlan", "ReloadReport", "Reloader", "plan_reload"]
@@ -109,6 +112,7 @@ class Reloader:
         registry: PoolRegistry,
         ownerships: Ownerships,
         tenant_limits: TenantLimits,
+        ledger: DrainLedger,
     ) -> None:
         self._clock = clock
         self._providers = providers
@@ -116,6 +120,7 @@ class Reloader:
         self._registry = registry
         self._ownerships = ownerships
         self._tenant_limits = tenant_limits
+        self._ledger = ledger
         self._draining: set[str] = set()
         self._drains = Tracker(clock)
         self._next: Config | None = None
@@ -204,7 +209,9 @@ class Reloader:
         if old is not None:
             self._log.debug("provider {provider}: idling its old service", provider=name)
             await old.idle()
-            self._draining.discard(name)
+            if name in self._draining:
+                self._draining.discard(name)
+                await self._in_ledger(self._ledger.strike(name), name)
             if self._stopping:
                 return "the launcher is stopping"
             await self._take_out(old)
@@ -238,13 +245,40 @@ class Reloader:
         self._drains.run(f"draining provider {name}", self._finish_draining(service))
 
     async def _finish_draining(self, service: ProviderService) -> None:
+        name = service.name
+        await self._in_ledger(self._ledger.note(name, service.config.driver), name)
         await service.drain()
-        if service.name not in self._draining or self._stopping:
+        if name not in self._draining or self._stopping:
             return
         await self._take_out(service)
-        self._draining.discard(service.name)
+        self._draining.discard(name)
+        await self._in_ledger(self._ledger.strike(name), name)
         await self._ownerships.keep_only(set(self.services()))
-        self._log.info("provider {provider} is gone", provider=service.name)
+        self._log.info("provider {provider} is gone", provider=name)
+
+    async def _in_ledger(self, entry: Awaitable[None], provider: str) -> None:
+        """Keep the books; what they miss concerns only a restart at the wrong moment."""
+        try:
+            await entry
+        except Uncertain as e:
+            self._log.info(
+                "provider {provider}: its draining could not be noted: {reason}",
+                provider=provider,
+                reason=str(e),
+            )
+
+    async def resume_drains(self) -> None:
+        """Go on emptying providers that an earlier process began to empty.
+
+        :raises Uncertain: ZooKeeper cannot be asked now.
+        """
+        for name, driver in (await self._ledger.open()).items():
+            if self.config is not None and name in self.config.providers:
+                await self._in_ledger(self._ledger.strike(name), name)
+            elif name not in self.services() and not self._stopping:
+                service = self._build(ProviderConfig(name=name, driver=driver))
+                self._put_in(service)
+                self._drain(service)
 
     # -- telling ---------------------------------------------------------
 

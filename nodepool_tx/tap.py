@@ -27,10 +27,13 @@ from nodepool_tx.embedded import EmbeddedZookeeper
 from nodepool_tx.janitor import Janitor
 from nodepool_tx.launcher import Launcher, Presence, Session
 from nodepool_tx.logs import FORMATS, Sink, make_observer
-from nodepool_tx.nodescan import ReactorScanner, Scanner, SimulatedHosts
+from nodepool_tx.nodescan.interface import Scanner
+from nodepool_tx.nodescan.scanner import ReactorScanner
+from nodepool_tx.nodescan.simulated import SimulatedHosts
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.tenants import TenantLimits
 from nodepool_tx.providers import build_provider
+from nodepool_tx.providers.drains import DrainLedger
 from nodepool_tx.providers.interface import Intervals, ProviderContext
 from nodepool_tx.providers.ownership import Ownerships
 from nodepool_tx.reload import Reloader
@@ -176,7 +179,10 @@ def build(options: Options, reactor: Any) -> Root:
     embedded: EmbeddedZookeeper | None = None
     if not config.zookeeper_servers:
         embedded = EmbeddedZookeeper(reactor, Path(options["state-dir"]))
-    client = _client(reactor, config, embedded)
+        servers = embedded.address
+    else:
+        servers = _servers(config)
+    client = _client(reactor, servers, config)
     store = Store(client, reactor)
     registry = PoolRegistry(store, hostname, __version__)
     ownerships = Ownerships(client, identifier)
@@ -199,8 +205,9 @@ def build(options: Options, reactor: Any) -> Root:
         registry,
         ownerships,
         tenant_limits,
+        DrainLedger(client),
     )
-    launcher = Launcher(reloader, config)
+    launcher = Launcher(reloader, store, config, _notices(options))
     watcher = ConfigWatcher(
         options["config"],
         options["secure"],
@@ -225,7 +232,7 @@ def build(options: Options, reactor: Any) -> Root:
     # Stopped from the bottom up, each only when those below it have stopped.
     for child in (
         *([embedded] if embedded else []),
-        Session(client, plain=bool(config.zookeeper_servers) and not config.zookeeper_tls),
+        Session(client, servers, plain=embedded is None and config.zookeeper_tls is None),
         store,
         presence,
         providers,
@@ -238,23 +245,30 @@ def build(options: Options, reactor: Any) -> Root:
     return root
 
 
-def _client(reactor: Any, config: Config, embedded: EmbeddedZookeeper | None) -> ZookeeperClient:
-    if embedded is not None:
-        servers = embedded.address
-    else:
-        servers = (
-            ",".join(
-                f"[{s.host}]:{s.port}" if ":" in s.host else f"{s.host}:{s.port}"
-                for s in config.zookeeper_servers
-            )
-            + config.zookeeper_chroot
-        )
+def _servers(config: Config) -> str:
+    """The servers in the form ``host:port,host:port/chroot``."""
+    hosts = (f"[{s.host}]" if ":" in s.host else s.host for s in config.zookeeper_servers)
+    ports = (s.port for s in config.zookeeper_servers)
+    listed = ",".join(f"{host}:{port}" for host, port in zip(hosts, ports, strict=True))
+    return listed + config.zookeeper_chroot
+
+
+def _client(reactor: Any, servers: str, config: Config) -> ZookeeperClient:
     tls = config.zookeeper_tls
     return ZookeeperClient(
         reactor,
         servers,
         session_timeout=config.zookeeper_timeout,
         tls=TLSFiles(cert=tls.cert, key=tls.key, ca=tls.ca) if tls else None,
+    )
+
+
+def _notices(options: Options) -> tuple[str, ...]:
+    if options["simulate-hosts"] is None:
+        return ()
+    return (
+        f"SIMULATION: hosts that match {options['simulate-hosts']!r} are never contacted and "
+        "are taken to be alive; never run a farm like this",
     )
 
 
@@ -278,4 +292,5 @@ def _log_file(options: Options) -> Sink | None:
     path = server.get("logfile") if server is not None else None
     if path == "-" or (path is None and (server is None or server.get("nodaemon"))):
         return None
-    return LogFile.fromFullPath(path or "twistd.log")
+    file: Sink = LogFile.fromFullPath(path or "twistd.log")
+    return file

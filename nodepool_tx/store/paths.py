@@ -1,7 +1,7 @@
 """Where Nodepool 11 keeps what in ZooKeeper, and the way back from a path.
 
-Only ``OWNERS`` is ours: the lock that says which launcher looks after the
-static nodes of a provider.
+Only two are ours: ``OWNERS``, the lock that says which launcher looks after
+the static nodes of a provider, and ``DRAINING``, the providers being emptied.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ COMPONENTS = f"{ROOT}/components"
 ELECTIONS = f"{ROOT}/elections"
 IMAGES = f"{ROOT}/images"
 OWNERS = f"{ROOT}/owners"
+DRAINING = f"{ROOT}/draining"
 
 #: What must exist before anything is watched.
-SKELETON = (NODES, REQUESTS, REQUEST_LOCKS, COMPONENTS, ELECTIONS, OWNERS)
+SKELETON = (NODES, REQUESTS, REQUEST_LOCKS, COMPONENTS, ELECTIONS, OWNERS, DRAINING)
 
 
 def node(node_id: str) -> str:
@@ -47,3 +48,7 @@ def owner_lock(provider: str) -> str:
 def below(root: str, path: str) -> tuple[str, ...]:
     """The parts of ``path`` under ``root``; none for the root itself."""
     return tuple(path[len(root) + 1 :].split("/")) if len(path) > len(root) else ()
+
+
+def draining(provider: str) -> str:
+    return f"{DRAINING}/{provider}"

@@ -1,0 +1,80 @@
+"""Which providers are being emptied, kept in ZooKeeper.
+
+A provider that was taken out of the configuration may have nodes in use for
+hours.  Should the launcher restart meanwhile, nothing in its configuration
+would tell it to remove them when they return; this ledger does.  One znode
+per provider, ``/nodepool/draining/<provider>``, with the driver's name.
+"""
+
+from __future__ import annotations
+
+import json
+
+from kazoo import exceptions as zke
+from twisted.internet.defer import gatherResults
+from twisted.logger import Logger
+
+from nodepool_tx.store import paths
+from nodepool_tx.store.change import Uncertain, connection_errors
+from nodepool_tx.txzookeeper.interface import ZookeeperAPI
+
+__all__ = ["DrainLedger"]
+
+
+class DrainLedger:
+    """The providers that somebody began to empty and nobody has finished with."""
+
+    _log = Logger()
+
+    def __init__(self, client: ZookeeperAPI) -> None:
+        self._client = client
+
+    async def note(self, provider: str, driver: str) -> None:
+        """Write down that a provider is being emptied.
+
+        :raises Uncertain: the connection broke.
+        """
+        data = json.dumps({"driver": driver}).encode()
+        try:
+            await self._client.create(paths.draining(provider), data, makepath=True)
+        except zke.NodeExistsError:
+            return
+        except connection_errors as e:
+            raise Uncertain(str(e)) from e
+
+    async def strike(self, provider: str) -> None:
+        """It is empty, or configured again.
+
+        :raises Uncertain: the connection broke.
+        """
+        try:
+            await self._client.delete(paths.draining(provider))
+        except zke.NoNodeError:
+            return
+        except connection_errors as e:
+            raise Uncertain(str(e)) from e
+
+    async def open(self) -> dict[str, str]:
+        """Provider to driver, of all that are noted.
+
+        :raises Uncertain: the connection broke.
+        """
+        try:
+            names = await self._client.get_children(paths.DRAINING)
+            found = await gatherResults(
+                [self._client.get(paths.draining(name)) for name in names], consumeErrors=True
+            )
+        except zke.NoNodeError:
+            return {}
+        except connection_errors as e:
+            raise Uncertain(str(e)) from e
+        except Exception as e:
+            # One of them was struck while we looked: look again another time.
+            raise Uncertain(str(e)) from e
+        drivers: dict[str, str] = {}
+        for name, (data, _) in zip(names, found, strict=True):
+            try:
+                drivers[name] = str(json.loads(data)["driver"])
+            except (ValueError, TypeError, KeyError):
+                self._log.warn("{path} is unreadable", path=paths.draining(name))
+        return drivers
