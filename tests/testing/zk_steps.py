@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -23,6 +24,10 @@ class MemoryZookeeperTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.zookeeper = MemoryZookeeper(self.clock, latency=self.latency)
         self.inspector = self.zookeeper.inspector
+
+    def tearDown(self) -> None:
+        # So that a failure nobody handled is logged within the test it belongs to.
+        gc.collect(1)
 
     def connected(self, chroot: str = "") -> MemoryClient:
         client = self.zookeeper.client(chroot)

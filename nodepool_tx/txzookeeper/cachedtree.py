@@ -1,0 +1,182 @@
+"""What a tree cache knows: znodes by path, and who is told when that changes."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import attrs
+from kazoo.protocol.states import ZnodeStat
+from twisted.logger import Logger
+
+__all__ = ["CacheChange", "CachedTree", "CachedZnode", "ChangeKind", "join"]
+
+
+class ChangeKind(enum.Enum):
+    ADDED = "added"
+    CHANGED = "changed"
+    REMOVED = "removed"
+    #: Everything was read: from now on the cache follows the server.
+    CURRENT = "current"
+    #: The connection is gone: what the cache holds may be out of date.
+    STALE = "stale"
+
+
+@attrs.frozen
+class CachedZnode:
+    """A znode as last seen.
+
+    ``data`` and ``stat`` are None where the cache does not read data.  The stat
+    belongs to the data: what it says of children is as old as that.
+    """
+
+    path: str
+    data: bytes | None
+    stat: ZnodeStat | None
+
+
+@attrs.frozen
+class CacheChange:
+    """One difference, told to subscribers.
+
+    :ivar path: of the znode; the cache's root for CURRENT and STALE.
+    :ivar znode: as it is now; for REMOVED, as it was; None for CURRENT and STALE.
+    """
+
+    kind: ChangeKind
+    path: str
+    znode: CachedZnode | None = None
+
+
+Subscriber = Callable[[CacheChange], None]
+
+
+def join(path: str, name: str) -> str:
+    return f"/{name}" if path == "/" else f"{path}/{name}"
+
+
+class CachedTree:
+    """Znodes at and below a root.
+
+    Znodes may come before their parents.  Each addition, change and removal is
+    told to all subscribers, in one order for all of them: a change that a
+    subscriber causes is told after the one it answers.
+    """
+
+    _log = Logger()
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._znodes: dict[str, CachedZnode] = {}
+        #: Names under each path that has or leads to a znode below it.
+        self._names: dict[str, set[str]] = {}
+        self._subscribers: tuple[Subscriber, ...] = ()
+        self._news: deque[CacheChange] = deque()
+        self._telling = False
+
+    def __len__(self) -> int:
+        return len(self._znodes)
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._znodes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._znodes)
+
+    def get(self, path: str) -> CachedZnode | None:
+        return self._znodes.get(path)
+
+    def children(self, path: str) -> frozenset[str]:
+        """Names of the znodes known directly below ``path``."""
+        names = self._names.get(path, ())
+        return frozenset(name for name in names if join(path, name) in self._znodes)
+
+    def names(self, path: str) -> frozenset[str]:
+        """As :meth:`children`, with names that only lead to znodes further down."""
+        return frozenset(self._names.get(path, ()))
+
+    # -- changing --------------------------------------------------------
+
+    def put(self, znode: CachedZnode) -> None:
+        """Add or replace a znode, and tell so."""
+        path = znode.path
+        kind = ChangeKind.CHANGED if path in self._znodes else ChangeKind.ADDED
+        self._znodes[path] = znode
+        if kind is ChangeKind.ADDED:
+            self._link(path)
+        self.tell(CacheChange(kind, path, znode))
+
+    def remove(self, path: str) -> None:
+        """Remove one znode, if it is there, and tell so."""
+        znode = self._znodes.pop(path, None)
+        if znode is not None:
+            self._unlink(path)
+            self.tell(CacheChange(ChangeKind.REMOVED, path, znode))
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a znode after all below it."""
+        for name in self.names(path):
+            self.remove_tree(join(path, name))
+        self.remove(path)
+
+    def _link(self, path: str) -> None:
+        while path != self.root:
+            parent, _, name = path.rpartition("/")
+            parent = parent or "/"
+            names = self._names.setdefault(parent, set())
+            if name in names:
+                return
+            names.add(sys.intern(name))
+            path = parent
+
+    def _unlink(self, path: str) -> None:
+        while path != self.root and path not in self._znodes and path not in self._names:
+            parent, _, name = path.rpartition("/")
+            parent = parent or "/"
+            names = self._names[parent]
+            names.remove(name)
+            if not names:
+                del self._names[parent]
+            path = parent
+
+    # -- telling ---------------------------------------------------------
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Tell ``subscriber`` of each change from now on; returns what ends that."""
+        # A wrapper of its own, so that one function may subscribe twice.
+        entry: Subscriber = lambda change: subscriber(change)  # noqa: E731
+        self._subscribers += (entry,)
+
+        def unsubscribe() -> None:
+            self._subscribers = tuple(one for one in self._subscribers if one is not entry)
+
+        return unsubscribe
+
+    def silence(self) -> None:
+        """Tell nobody anything any more."""
+        self._subscribers = ()
+        self._news.clear()
+
+    def tell(self, change: CacheChange) -> None:
+        if not self._subscribers:
+            return
+        self._news.append(change)
+        if self._telling:
+            return
+        self._telling = True
+        try:
+            while self._news:
+                news = self._news.popleft()
+                for subscriber in self._subscribers:
+                    try:
+                        subscriber(news)
+                    except Exception:
+                        self._log.failure(
+                            "a subscriber failed on {path} {kind}",
+                            path=news.path,
+                            kind=news.kind.value,
+                        )
+        finally:
+            self._telling = False
