@@ -101,30 +101,28 @@ class SingleFlight:
         self._work = work
         self._what = what or getattr(work, "__qualname__", repr(work))
         self._again = False
-        self._running: Deferred[None] | None = None
+        self._running = False
         self._waiting: list[Deferred[None]] = []
 
     @property
     def running(self) -> bool:
-        return self._running is not None
+        return self._running
 
     def wake(self) -> None:
         """Run now, or once more after the present run."""
         self._again = True
-        if self._running is not None:
-            return
-        running: Deferred[None] = Deferred.fromCoroutine(self._loop())
-        if not running.called:
-            self._running = running
-            running.addBoth(self._ended)
+        if not self._running:
+            # Noted before the work begins, as it may wake us itself.
+            self._running = True
+            Deferred.fromCoroutine(self._loop()).addBoth(self._ended)
 
     def idle(self) -> Deferred[None]:
         """Fires when neither a run nor a wake-up is outstanding."""
         waiter: Deferred[None] = Deferred()
-        if self._running is None:
-            waiter.callback(None)
-        else:
+        if self._running:
             self._waiting.append(waiter)
+        else:
+            waiter.callback(None)
         return waiter
 
     async def _loop(self) -> None:
@@ -136,9 +134,7 @@ class SingleFlight:
                 self._log.failure("{what} failed", what=self._what)
 
     def _ended(self, _result: object) -> None:
-        self._running = None
+        self._running = False
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             waiter.callback(None)
-        if self._again:
-            self.wake()
