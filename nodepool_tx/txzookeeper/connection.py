@@ -126,11 +126,8 @@ class Connection(Protocol):
         """
         body = record.serialize()
         if len(body) + 8 > self._max_request:
-            return fail(
-                BadArgumentsError(
-                    f"a request of {len(body)} bytes, {self._max_request} may be sent"
-                )
-            )
+            why = f"a request of {len(body)} bytes, at most {self._max_request} may be sent"
+            return fail(BadArgumentsError(why))
         xid = self._xid = self._xid % 0x7FFFFFFF + 1
         self._out.append(request_frame(xid, record.type, body))
         if not self._flush_due:

@@ -293,7 +293,7 @@ class Link:
         self._session.lost()
 
     def _pause(self, outcome: _Exhausted) -> None:
-        why = "; ".join(outcome.reasons)
+        why = "; ".join(sorted(outcome.reasons))
         log = self._log.warn if why != self.last_failure else self._log.debug
         log("No ZooKeeper server to be had: {reason}", reason=why)
         self.last_failure = why
