@@ -2,11 +2,13 @@
 
 A line is ``time level [source] message  key=value ...``: the keys that let one
 follow an event through the system (event id, request, node, provider) are
-appended unless the message already names their value.
+appended unless the message has them already.  In JSON an event has all its
+fields, its text as ``message``, and the ``traceback`` of its failure.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any, Protocol
 
@@ -29,6 +31,8 @@ TRACED = ("event_id", "request_id", "node_id", "provider", "pool", "hostname")
 
 FORMATS = ("text", "json")
 
+_FIELD = re.compile(r"{(\w+)")
+
 
 class Sink(Protocol):
     """Where lines go: a text file, or one of Twisted's log files."""
@@ -38,15 +42,15 @@ class Sink(Protocol):
     def flush(self) -> object: ...
 
 
-
 def format_line(event: LogEvent) -> str:
     """One event as one line; a traceback follows on its own lines."""
-    message = formatEvent(event) or str(event.get("log_text", ""))
+    message = _message(event)
+    named = _FIELD.findall(event.get("log_format") or "")
     traced = " ".join(
         f"{key}={value}"
         for key in TRACED
         if (value := event.get(key)) and not isinstance(value, (list, tuple))
-        if str(value) not in message
+        if key not in named
     )
     level: Any = event.get("log_level", LogLevel.info)
     source = str(event.get("log_namespace", "-")).removeprefix("nodepool_tx.")
@@ -59,6 +63,19 @@ def format_line(event: LogEvent) -> str:
     return line
 
 
+def format_json(event: LogEvent) -> str:
+    """One event as a JSON object on one line."""
+    event = {**event, "message": _message(event)}
+    failure = event.get("log_failure")
+    if failure is not None:
+        event["traceback"] = failure.getTraceback()
+    return eventAsJSON(event)
+
+
+def _message(event: LogEvent) -> str:
+    return formatEvent(event) or str(event.get("log_text", ""))
+
+
 @implementer(ILogObserver)
 class LineObserver:
     """Writes each event as one line of text or of JSON."""
@@ -69,7 +86,7 @@ class LineObserver:
 
     def __call__(self, event: LogEvent) -> None:
         try:
-            line = eventAsJSON(event) if self._json else format_line(event)
+            line = format_json(event) if self._json else format_line(event)
         except Exception as e:
             line = f"(a log event could not be formatted: {e})"
         try:

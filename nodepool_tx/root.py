@@ -38,15 +38,19 @@ class OrderedService(MultiService):
         in_time: Deferred[None] = Deferred()
         timer = self._clock.callLater(self._patience, in_time.callback, None)
 
+        late = True
+
         def done(result: object) -> None:
+            nonlocal late
             if timer.active():
+                late = False
                 timer.cancel()
                 in_time.callback(None)
 
         stopped.addErrback(lambda f: self._log.failure("{what} stopped badly", f, what=child.name))
         stopped.addCallback(done)
         await in_time
-        if not stopped.called:
+        if late:
             self._log.warn(
                 "{what} did not stop within {seconds:g} s and is left behind",
                 what=child.name,
