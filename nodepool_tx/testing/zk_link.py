@@ -246,12 +246,11 @@ class Link:
         self._to_client.clear()
         self._server.detach(self.session_id, self)
         lost, self._outstanding = self._outstanding, deque()
-        self.state = SessionState.SUSPENDED
+        if self._closing is None:
+            self._tell(SessionState.SUSPENDED)
         for call in lost:
             call.answer.errback(Failure(ConnectionLoss()))
-        if self.state is SessionState.SUSPENDED:  # and not closed by those who lost something
-            self._tell(SessionState.SUSPENDED)
-            self._dial()
+        self._dial()
 
     def resume(self) -> None:
         """The server can be reached again."""
@@ -331,9 +330,8 @@ class Link:
             self.epoch += 1
         if not self._server.attach(self.session_id, self, self._watches, self._last_zxid):
             self.session_id = 0
-            self.state = SessionState.EXPIRED
-            self._end_one_shots()
             self._tell(SessionState.EXPIRED)
+            self._end_one_shots()
             self._dial()
             return
         self._attached = True
@@ -353,10 +351,9 @@ class Link:
             self._to_server.clear()
             self._server.detach(self.session_id, self)
         self.session_id = 0
-        self.state = SessionState.CLOSED
+        self._tell(SessionState.CLOSED)
         self._end_one_shots()
         self._watches.clear()
-        self._tell(SessionState.CLOSED)
         for waiting in self._starting:
             waiting.errback(Failure(ConnectionClosedError()))
         self._starting.clear()

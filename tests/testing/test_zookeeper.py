@@ -284,13 +284,26 @@ class ConnectionTests(MemoryZookeeperTestCase):
         self.failureResultOf(client.connect(), ConnectionClosedError)
 
     def test_closed_by_who_loses_a_request(self) -> None:
-        """Closing in answer to a lost request ends in CLOSED and nothing else."""
+        """Closing in answer to a lost request ends in CLOSED, told after the loss."""
         client = self.connected()
         states = self.states(client)
         client.get("/").addErrback(lambda _: client.close())
         self.inspector.cut(client)
         self.settle()
-        self.assertEqual(states, [SessionState.CLOSED])
+        self.assertEqual(states, [SessionState.SUSPENDED, SessionState.CLOSED])
+
+    def test_what_is_told_first(self) -> None:
+        """A state is told before what was in flight fails and before one-shot watches end."""
+        client = self.connected()
+        order: list[str] = []
+        client.observe(lambda state: order.append(state.value))
+        reading, watch = client.get_and_watch("/")
+        self.done(reading)
+        watch.addCallback(lambda event: order.append(event.kind.value))
+        client.get("/").addErrback(lambda _: order.append("lost"))
+        self.inspector.expire(client)
+        self.settle()
+        self.assertEqual(order, ["suspended", "lost", "expired", "session-lost", "connected"])
 
     def test_observers_see_one_order(self) -> None:
         """A change made by an observer is told to all after the one it answers."""
