@@ -166,9 +166,9 @@ def _lineage(entry: _Entry, entries: dict[str, _Entry]) -> list[_Entry]:
         if parent is entry and entry.parent_place is not None:
             chain = " -> ".join([*(one.name for one in line), entry.name])
             entry.parent_place.error(f"inherits from itself: {printable(chain, 200)}")
-        elif len(line) == MAX_PARENTS and entry.parent_place is not None:
+        elif len(line) > MAX_PARENTS and entry.parent_place is not None:
             entry.parent_place.error(f"has more than {MAX_PARENTS} parents, one above the other")
-        if any(parent is one for one in line) or len(line) == MAX_PARENTS:
+        if any(parent is one for one in line) or len(line) > MAX_PARENTS:
             break
         line.append(parent)
     line.reverse()

@@ -77,19 +77,22 @@ class ReadContext:
         """Where ``what`` was first met in this configuration; ``place`` if here."""
         return self._uses.setdefault(what, place)
 
-    def check_label(self, place: Cursor, name: str) -> None:
-        """Note an error unless ``name`` is defined at the top."""
-        self._check(place, "label", name, self.labels)
+    def check_label(self, place: Cursor, name: str, *, fatal: bool = True) -> None:
+        """Note an error (else a warning) unless ``name`` is defined at the top."""
+        self._check(place, "label", name, self.labels, fatal)
 
     def check_diskimage(self, place: Cursor, name: str) -> None:
         """Note an error unless ``name`` is defined at the top."""
-        self._check(place, "diskimage", name, self.diskimages)
+        self._check(place, "diskimage", name, self.diskimages, True)
 
-    def _check(self, place: Cursor, kind: str, name: str, defined: Collection[str] | None) -> None:
+    def _check(
+        self, place: Cursor, kind: str, name: str, defined: Collection[str] | None, fatal: bool
+    ) -> None:
         if defined is None or name in defined:
             return
         hint = None if place.document.problems.full else suggest(name, defined)
-        place.error(
+        say = place.error if fatal else place.warning
+        say(
             f"the {kind} {printable(name)} is not defined",
             hint or f"add it to '{kind}s' at the top",
         )

@@ -8,6 +8,7 @@ the file is looked at too.  The result is thrown away when there were errors.
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import json
 import math
@@ -162,22 +163,25 @@ class Cursor:
                 hint = misnomers.get(key.text) or suggest(key.text, known)
             self.child(key.text, key).error(f"{what} has no such key", hint)
 
-    def frozen(self) -> Frozen:
-        """Whatever this is, as a value that JSON can hold and nobody can change.
+    def frozen(self, *, dates: bool = False) -> Frozen:
+        """Whatever this is, as a value that nobody can change.
 
-        Keys become text as JSON makes them; dates are refused.
+        Keys become text as JSON makes them.  Dates, which JSON does not have,
+        are refused unless ``dates``.
         """
         node = self.node
         if isinstance(node, SequenceNode):
-            return tuple(self.child(at, item).frozen() for at, item in enumerate(node.items))
-        if isinstance(node, MappingNode):
-            return self.frozen_mapping()
-        if isinstance(node, ScalarNode) and type_name(node.value) == "a date":
+            items = (self.child(at, item) for at, item in enumerate(node.items))
+            return tuple(item.frozen(dates=dates) for item in items)
+        if not isinstance(node, ScalarNode):
+            return self.frozen_mapping(dates=dates)
+        if isinstance(node.value, datetime.date) and not dates:
             self.error("is read as a date", "put it in quotes")
             return node.text
-        return node.value if isinstance(node, ScalarNode) else None
+        value: Frozen = node.value
+        return value
 
-    def frozen_mapping(self) -> FrozenMapping[str, Frozen]:
+    def frozen_mapping(self, *, dates: bool = False) -> FrozenMapping[str, Frozen]:
         """Like :meth:`frozen`, of what must be a mapping."""
         if not isinstance(self.node, MappingNode):
             self.wrong_type("a mapping")
@@ -189,7 +193,7 @@ class Cursor:
                 name = json.dumps(key.value)
             if name in result:
                 self.child(name, key).error("is given twice, with and without quotes")
-            result[name] = self.child(name, value).frozen()
+            result[name] = self.child(name, value).frozen(dates=dates)
         return FrozenMapping(result)
 
 

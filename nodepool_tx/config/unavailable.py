@@ -1,7 +1,8 @@
 """Sections of drivers that Nodepool 11 has and this version does not.
 
-Only what all of them share is looked at: names, priorities, limits, and that
-the labels and disk images they use exist.
+Only what all of them share is looked at: names, priorities and limits.  That
+labels and disk images exist is insisted on where Nodepool's own validator does;
+elsewhere a label that does not exist harms nobody, since nothing is handed out.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from nodepool_tx.config.tree import ScalarNode
 
 __all__ = ["UnavailableSection"]
 
-#: Drivers that refuse a disk image which is not defined at the top.
-_CHECK_DISKIMAGES = frozenset({"openstack", "fake"})
+#: Drivers whose labels and disk images have to be defined at the top.
+_STRICT = frozenset({"openstack", "fake"})
 
 
 class UnavailableSection:
@@ -31,7 +32,7 @@ class UnavailableSection:
         named = section.required("name")
         name = named.text() if named is not None else None
         common = common_provider_fields(section)
-        if self.name in _CHECK_DISKIMAGES:
+        if self.name in _STRICT:
             self._check_diskimages(section, context)
         names = UniqueNames("pool")
         pools: list[PoolConfig] = []
@@ -52,7 +53,7 @@ class UnavailableSection:
                         **fields,
                     )
                 )
-        raw = place.frozen_mapping()
+        raw = place.frozen_mapping(dates=True)
         if name is None:
             return None
         return UnavailableProvider(
@@ -69,11 +70,11 @@ class UnavailableSection:
                 if label is None or named is None:
                     continue
                 name = named
-                if self.name in _CHECK_DISKIMAGES:
+                if self.name in _STRICT:
                     self._check_diskimage(label.at("diskimage"), context)
             text = name.word()
             if text is not None:
-                context.check_label(name, text)
+                context.check_label(name, text, fatal=self.name in _STRICT)
                 found.add(text)
         return frozenset(found)
 
