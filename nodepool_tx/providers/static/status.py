@@ -1,0 +1,51 @@
+"""What people are shown of the machines of a static provider."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nodepool_tx.model import NodeState
+from nodepool_tx.providers.static.desired import Desired, DesiredNode
+from nodepool_tx.providers.static.observed import HostState
+from nodepool_tx.providers.static.plan import Wait
+from nodepool_tx.providers.static.reconciler import Reconciler
+from nodepool_tx.store.nodes import NodeTable
+
+__all__ = ["host_statuses"]
+
+
+def host_statuses(
+    desired: Desired, reconciler: Reconciler, table: NodeTable
+) -> tuple[dict[str, Any], ...]:
+    """One entry per machine, in the order of the configuration."""
+    return tuple(_host(host, reconciler, table) for host in desired.hosts.values())
+
+
+def _host(host: DesiredNode, reconciler: Reconciler, table: NodeTable) -> dict[str, Any]:
+    facts = reconciler.hosts.facts(host.identity)
+    free = used = 0
+    waits: list[str] = []
+    for key in host.slot_keys():
+        nodes = [node for i in reconciler.slots.ids_at(key) if (node := table.get(i))]
+        if any(table.is_free(node.id) for node in nodes):
+            free += 1
+        elif any(node.state is not NodeState.READY or node.allocated_to for node in nodes):
+            used += 1
+        waits += [step.reason for step in reconciler.explain(key) if isinstance(step, Wait)]
+    down = facts.state is HostState.DOWN
+    return {
+        "hostname": host.hostname,
+        "port": host.port,
+        "username": host.username,
+        "pool": host.pool,
+        "labels": list(host.labels),
+        "state": facts.state.value,
+        "reason": facts.reason if down else "",
+        "since": facts.since or None,
+        "next_look": facts.retry_at if down else None,
+        "looking": reconciler.hosts.is_looking(host.identity),
+        "slots": host.slots,
+        "free": free,
+        "used": used,
+        "waits": list(dict.fromkeys(waits)),
+    }
