@@ -1,0 +1,1 @@
+"""A real Apache ZooKeeper as a child process, for those who bring none."""
