@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from nodepool_tx import __version__
 from nodepool_tx.config.errors import ConfigErrors
@@ -17,46 +19,73 @@ from nodepool_tx.providers.ownership import Ownerships
 from nodepool_tx.reload import Reloader
 from nodepool_tx.store.registration import Registration
 from nodepool_tx.store.store import Store
-from nodepool_tx.txzookeeper.interface import SessionState, ZookeeperAPI
+from nodepool_tx.txzookeeper.client import ZookeeperClient
+from nodepool_tx.txzookeeper.interface import SessionState
 from nodepool_tx.work import SingleFlight
 
-__all__ = ["Launcher", "Presence", "Session"]
+__all__ = ["Launcher", "Presence", "Session", "connection_string"]
 
 
 class Session(Service):
-    """The session with ZooKeeper: begun at the start, ended in order."""
+    """The session with ZooKeeper: begun at the start, ended in order.
+
+    ``where`` tells the servers once they are known; ``use_servers`` of the
+    client takes them.
+    """
 
     _log = Logger()
 
-    def __init__(self, client: ZookeeperAPI, where: str, *, plain: bool) -> None:
+    def __init__(
+        self, client: ZookeeperClient, where: Callable[[], Deferred[str]], *, plain: bool
+    ) -> None:
         self.setName("zookeeper")
         self._client = client
         self._where = where
         self._plain = plain
+        self._connecting: Deferred[None] | None = None
         client.observe(self._on_state)
 
     def startService(self) -> None:
         super().startService()
-        if self._plain:
-            self._log.warn(
-                "the connection to ZooKeeper at {where} is not encrypted: this is for trusted "
-                "networks only, add zookeeper-tls to the configuration",
-                where=self._where,
-            )
-        self._client.connect().addErrback(self._failed)
+        self._connecting = Deferred.fromCoroutine(self._connect())
+        self._connecting.addErrback(self._failed)
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
+        if self._connecting is not None:
+            self._connecting.cancel()
         return self._client.close()
 
-    def _failed(self, failure: object) -> None:
-        if self.running:
-            self._log.failure("cannot connect to ZooKeeper at {where}", failure, where=self._where)
+    def use_servers(self, servers: str) -> None:
+        """Take the next connection from other servers."""
+        try:
+            self._client.use_servers(servers)
+        except ValueError as e:
+            self._log.warn("the ZooKeeper servers stay as they are: {reason}", reason=str(e))
+
+    async def _connect(self) -> None:
+        servers = await self._where()
+        if self._plain:
+            self._log.warn(
+                "the connection to ZooKeeper at {servers} is not encrypted: this is for trusted "
+                "networks only, add zookeeper-tls to the configuration",
+                servers=servers,
+            )
+        self._client.use_servers(servers)
+        await self._client.connect()
+
+    def _failed(self, failure: Failure) -> None:
+        if self.running and not failure.check(CancelledError):
+            self._log.critical(
+                "there is no ZooKeeper, and nothing can be done without: {reason}",
+                reason=failure.getErrorMessage(),
+            )
 
     def _on_state(self, state: SessionState) -> None:
-        log = self._log.info if state is SessionState.CONNECTED else self._log.warn
-        if state is not SessionState.CLOSED:
-            log("ZooKeeper at {where}: {state}", where=self._where, state=state.value)
+        if state is SessionState.CONNECTED:
+            self._log.info("connected to ZooKeeper {server}", server=self._client.server)
+        elif state is not SessionState.CLOSED:
+            self._log.warn("ZooKeeper: {state}", state=state.value)
 
 
 class Presence(Service):
@@ -109,12 +138,18 @@ class Launcher(Service):
     _log = Logger()
 
     def __init__(
-        self, reloader: Reloader, store: Store, config: Config, notices: tuple[str, ...] = ()
+        self,
+        reloader: Reloader,
+        store: Store,
+        session: Session,
+        config: Config,
+        notices: tuple[str, ...] = (),
     ) -> None:
         self.setName("launcher")
         self._notices = notices
         self._reloader = reloader
         self._store = store
+        self._session = session
         self._config = config
         self._resuming = SingleFlight(self._resume_drains, "going on with draining")
         self._drains_resumed = False
@@ -144,12 +179,8 @@ class Launcher(Service):
         if self.last_errors is not None:
             self._log.info("the configuration is valid again")
             self.last_errors = None
-        if (config.zookeeper_servers, config.zookeeper_tls, config.zookeeper_timeout) != (
-            self._config.zookeeper_servers,
-            self._config.zookeeper_tls,
-            self._config.zookeeper_timeout,
-        ):
-            self._log.warn("a change of the ZooKeeper settings takes effect at the next start")
+        self._compare_zookeeper(config)
+        self._config = config
         self._apply(config)
 
     def on_errors(self, errors: ConfigErrors) -> None:
@@ -164,3 +195,23 @@ class Launcher(Service):
         for warning in config.warnings:
             self._log.warn("configuration: {warning}", warning=str(warning))
         self._reloader.apply(config)
+
+    def _compare_zookeeper(self, config: Config) -> None:
+        """Other servers of the ensemble can be taken up; all else waits for a start."""
+        before = self._config
+        if (config.zookeeper_tls, config.zookeeper_timeout) != (
+            before.zookeeper_tls,
+            before.zookeeper_timeout,
+        ) or bool(config.zookeeper_servers) != bool(before.zookeeper_servers):
+            self._log.warn("the change of the ZooKeeper settings takes effect at the next start")
+        elif config.zookeeper_servers != before.zookeeper_servers:
+            self._session.use_servers(connection_string(config))
+
+
+def connection_string(config: Config) -> str:
+    """The servers in the form ``host:port,host:port/chroot``."""
+    listed = ",".join(
+        f"[{server.host}]:{server.port}" if ":" in server.host else f"{server.host}:{server.port}"
+        for server in config.zookeeper_servers
+    )
+    return listed + config.zookeeper_chroot

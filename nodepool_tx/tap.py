@@ -11,7 +11,6 @@ import re
 import socket
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -23,16 +22,18 @@ from nodepool_tx import __version__
 from nodepool_tx.config import ConfigErrors, load_config
 from nodepool_tx.config.schema import Config
 from nodepool_tx.config.watch import ConfigWatcher
-from nodepool_tx.embedded import EmbeddedZookeeper
+from nodepool_tx.embedded.layout import Layout, Lock, StateDirBusy
+from nodepool_tx.embedded.runtime import MissingRuntime, find_runtime
+from nodepool_tx.embedded.service import EmbeddedZookeeper
 from nodepool_tx.janitor import Janitor
-from nodepool_tx.launcher import Launcher, Presence, Session
+from nodepool_tx.launcher import Launcher, Presence, Session, connection_string
 from nodepool_tx.logs import FORMATS, Sink, make_observer
 from nodepool_tx.nodescan.interface import Scanner
 from nodepool_tx.nodescan.scanner import ReactorScanner
 from nodepool_tx.nodescan.simulated import SimulatedHosts
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.tenants import TenantLimits
-from nodepool_tx.providers import build_provider
+from nodepool_tx.providers import DriverRegistry
 from nodepool_tx.providers.drains import DrainLedger
 from nodepool_tx.providers.interface import Intervals, ProviderContext
 from nodepool_tx.providers.ownership import Ownerships
@@ -135,6 +136,23 @@ class Options(usage.Options):
             self["loaded"] = load_config(self["config"], self["secure"], self.environ)
         except ConfigErrors as errors:
             raise usage.UsageError(str(errors)) from None
+        if not self["loaded"].zookeeper_servers:
+            self._check_embedded()
+
+    def _check_embedded(self) -> None:
+        """See now, and not after detaching, whether a ZooKeeper can be run."""
+        layout = Layout(self["state-dir"])
+        try:
+            find_runtime()
+            layout.create()
+            Lock(layout).release()
+        except (MissingRuntime, StateDirBusy) as e:
+            raise usage.UsageError(str(e)) from None
+        except OSError as e:
+            raise usage.UsageError(
+                f"the configuration names no zookeeper-servers, and the embedded ZooKeeper cannot "
+                f"use the state directory {self['state-dir']}: {e.strerror or e}"
+            ) from None
 
     def _from_environment(self, variable: str, default: float) -> float:
         text = self.environ.get(variable)
@@ -178,11 +196,13 @@ def build(options: Options, reactor: Any) -> Root:
 
     embedded: EmbeddedZookeeper | None = None
     if not config.zookeeper_servers:
-        embedded = EmbeddedZookeeper(reactor, Path(options["state-dir"]))
-        servers = embedded.address
-    else:
-        servers = _servers(config)
-    client = _client(reactor, servers, config)
+        embedded = EmbeddedZookeeper(reactor, options["state-dir"], find_runtime())
+    client = _client(reactor, config)
+    session = Session(
+        client,
+        embedded.when_ready if embedded else lambda: succeed(connection_string(config)),
+        plain=embedded is None and config.zookeeper_tls is None,
+    )
     store = Store(client, reactor)
     registry = PoolRegistry(store, hostname, __version__)
     ownerships = Ownerships(client, identifier)
@@ -198,16 +218,17 @@ def build(options: Options, reactor: Any) -> Root:
     )
     providers = MultiService()
     providers.setName("providers")
+    drivers = DriverRegistry()
     reloader = Reloader(
         reactor,
         providers,
-        lambda provider: build_provider(provider, context),
+        lambda provider: drivers.find(provider.driver).build(provider, context),
         registry,
         ownerships,
         tenant_limits,
         DrainLedger(client),
     )
-    launcher = Launcher(reloader, store, config, _notices(options))
+    launcher = Launcher(reloader, store, session, config, _notices(options))
     watcher = ConfigWatcher(
         options["config"],
         options["secure"],
@@ -232,7 +253,7 @@ def build(options: Options, reactor: Any) -> Root:
     # Stopped from the bottom up, each only when those below it have stopped.
     for child in (
         *([embedded] if embedded else []),
-        Session(client, servers, plain=embedded is None and config.zookeeper_tls is None),
+        session,
         store,
         presence,
         providers,
@@ -245,19 +266,12 @@ def build(options: Options, reactor: Any) -> Root:
     return root
 
 
-def _servers(config: Config) -> str:
-    """The servers in the form ``host:port,host:port/chroot``."""
-    hosts = (f"[{s.host}]" if ":" in s.host else s.host for s in config.zookeeper_servers)
-    ports = (s.port for s in config.zookeeper_servers)
-    listed = ",".join(f"{host}:{port}" for host, port in zip(hosts, ports, strict=True))
-    return listed + config.zookeeper_chroot
-
-
-def _client(reactor: Any, servers: str, config: Config) -> ZookeeperClient:
+def _client(reactor: Any, config: Config) -> ZookeeperClient:
     tls = config.zookeeper_tls
     return ZookeeperClient(
         reactor,
-        servers,
+        # An embedded server's port is known when it is up.
+        connection_string(config) if config.zookeeper_servers else "127.0.0.1",
         session_timeout=config.zookeeper_timeout,
         tls=TLSFiles(cert=tls.cert, key=tls.key, ca=tls.ca) if tls else None,
     )
