@@ -132,6 +132,10 @@ class Dialer:
         if tls is not None:
             tls.context()
 
+    def use(self, servers: Servers) -> None:
+        """Dial these from now on."""
+        self._servers = servers.servers
+
     async def addresses(self) -> tuple[list[Address], list[str]]:
         """All addresses, in random order, the one dialled last at the end.
 
