@@ -1,0 +1,131 @@
+"""What ``bin/demo`` does: machines, launcher, a job, and what one sees meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import threading
+import time
+
+from demo import daemon, machines
+from demo.places import DEMO, ROOT
+
+#: A job that shows where it ran and lasts long enough to be looked at.
+JOB = ("nodepool", "request", "debian-small", "--", "uname -srm; echo started; sleep 1; echo done")
+SLOTS = 4
+
+
+def say(text: str = "") -> None:
+    print(text, flush=True)
+
+
+def step(name: str, text: str, since: float) -> None:
+    say(f"{name:<10}  {text:<64} {time.monotonic() - since:4.1f} s")
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, **daemon.environment()}
+    return subprocess.run(words, env=environ, capture_output=True, text=True)
+
+
+def show(*words: str) -> None:
+    say(f"$ {shlex.join(words)}")
+    answer = run(*words)
+    say((answer.stdout + answer.stderr).rstrip())
+    say()
+
+
+def states() -> list[str]:
+    """The states of the nodes; none while ZooKeeper is not up yet."""
+    answer = run("nodepool", "--connect-timeout", "2", "list", "--format", "json")
+    return [node["state"] for node in json.loads(answer.stdout)] if answer.returncode == 0 else []
+
+
+def wait_for_nodes(patience: float = 60.0) -> int:
+    """Until all are ready, or until those that are up have been for a while; how many are."""
+    deadline = time.monotonic() + patience
+    while (ready := states().count("ready")) < SLOTS:
+        if time.monotonic() > deadline:
+            raise SystemExit(
+                f"demo: only {ready} of {SLOTS} nodes are ready after {patience:g} s; "
+                f"{daemon.LOG} tells why"
+            )
+        sys.stdout.write("." if sys.stdout.isatty() else "")
+        sys.stdout.flush()
+        time.sleep(0.1)
+    if sys.stdout.isatty():
+        sys.stdout.write("\r\x1b[K")
+    return ready
+
+
+def job() -> None:
+    """Run it, and look at the nodes while it runs."""
+    say(f"$ {shlex.join(JOB)}")
+    process = subprocess.Popen(
+        JOB,
+        env={**os.environ, **daemon.environment()},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    meanwhile: list[str] = []
+    looking = threading.Thread(target=lambda: meanwhile.append(run("nodepool", "list").stdout))
+    lines = []
+    for line in process.stdout:
+        say(line.rstrip())
+        lines.append(line)
+        if line == "started\n":
+            looking.start()
+    if process.wait() or "started\n" not in lines:
+        raise SystemExit(f"demo: the job failed with exit code {process.returncode}")
+    looking.join()
+    say()
+    say("$ nodepool list          # while the job was running")
+    say("".join(meanwhile))
+    wait_for_nodes()
+    say("The node is back in service, under a new id:")
+    say()
+    show("nodepool", "list")
+
+
+def main() -> None:
+    if sys.argv[1:] == ["stop"]:
+        launcher, servers = daemon.stop(), machines.stop()
+        say(f"demo: stopped {servers} SSH servers{' and the launcher' if launcher else ''}")
+        return
+    if sys.argv[1:]:
+        raise SystemExit("usage: bin/demo [stop]")
+    DEMO.mkdir(exist_ok=True)
+    since = time.monotonic()
+    started = machines.start()
+    found = machines.machines()
+    where = ", ".join(f"{machine.host}:{machine.port}" for machine in found)
+    step("machines", f"{where}{'' if started else ' (running)'}", since)
+    daemon.write_config(found)
+    since = time.monotonic()
+    fresh = daemon.start()
+    step("launcher", "twistd nodepool" + ("" if fresh else " (running)"), since)
+    since = time.monotonic()
+    step("nodes", f"{wait_for_nodes()} ready", since)
+    say()
+    show("nodepool", "list")
+    job()
+    say("The launcher goes on running. To go on by hand:")
+    say()
+    say(f"  source {os.path.relpath(DEMO / 'env')}")
+    say("  nodepool request debian-large     # one to log in to, until you press Enter")
+    say("  nodepool request debian-large debian-small debian-small -- hostname")
+    say("  nodepool list --detail")
+    say(f"  less {os.path.relpath(daemon.LOG)}")
+    say(f"  $EDITOR {os.path.relpath(daemon.CONFIG)}     # it notices")
+    say()
+    say(f"To stop it and all it started: {os.path.relpath(ROOT / 'bin' / 'demo')} stop")
+
+
+if __name__ == "__main__":
+    main()

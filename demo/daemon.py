@@ -1,0 +1,81 @@
+"""The demonstration's launcher: ``twistd nodepool`` in the background."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import string
+import subprocess
+import sys
+
+from demo.machines import IDENTITY, Machine, username
+from demo.places import DEMO, ROOT, end, running
+
+__all__ = ["environment", "start", "stop", "write_config"]
+
+CONFIG = DEMO / "nodepool.yaml"
+STATE = DEMO / "state"
+LOG = DEMO / "launcher.log"
+PID = DEMO / "launcher.pid"
+BIN = pathlib.Path(sys.executable).parent
+
+
+def environment() -> dict[str, str]:
+    """What makes ``nodepool`` work on the demonstration."""
+    return {
+        "PATH": f"{BIN}:{os.environ.get('PATH', os.defpath)}",
+        "NODEPOOL_CONFIG": str(CONFIG),
+        "NODEPOOL_STATE_DIR": str(STATE),
+        "NODEPOOL_IDENTITY": str(IDENTITY),
+    }
+
+
+def write_config(machines: list[Machine]) -> None:
+    """Write the configuration if it must change, and the file to source by hand."""
+    template = string.Template((ROOT / "demo" / "nodepool.yaml.in").read_text())
+    values = {"user": username()}
+    for number, machine in enumerate(machines, 1):
+        values[f"host{number}"] = machine.host
+        values[f"port{number}"] = str(machine.port)
+        values[f"key{number}"] = machine.key
+    # One that was changed by hand stays as long as its machines are there.
+    known = CONFIG.read_text() if CONFIG.exists() else ""
+    if not all(f"connection-port: {machine.port}\n" in known for machine in machines):
+        CONFIG.write_text(template.substitute(values))
+    lines = [f'export {name}="{value}"' for name, value in environment().items() if name != "PATH"]
+    lines.append(f'export PATH="{BIN}:$PATH"')
+    (DEMO / "env").write_text("\n".join(lines) + "\n")
+
+
+def _pids() -> list[int]:
+    return running("twistd", f"--pidfile={PID} ")
+
+
+def start() -> bool:
+    """Start it unless it runs; whether it had to be started."""
+    if _pids():
+        return False
+    PID.unlink(missing_ok=True)
+    words = [
+        str(BIN / "twistd"),
+        f"--pidfile={PID}",
+        f"--logfile={LOG}",
+        "nodepool",
+        f"--config={CONFIG}",
+        f"--state-dir={STATE}",
+    ]
+    answer = subprocess.run(words, cwd=DEMO, capture_output=True, text=True)
+    if answer.returncode:
+        text = (answer.stdout + answer.stderr).strip()
+        raise SystemExit(f"demo: the launcher does not start: {text or f'see {LOG}'}")
+    return True
+
+
+def stop() -> bool:
+    """Stop it, and with it its ZooKeeper; whether any of them ran."""
+    launchers = _pids()
+    end(launchers, 15.0)
+    # One whose launcher was killed is alone.
+    orphans = running("QuorumPeerMain", f"{STATE}/zookeeper/zoo.cfg")
+    end(orphans, 10.0)
+    return bool(launchers or orphans)

@@ -1,0 +1,66 @@
+"""Where the demonstration keeps its things: all below ``.demo`` in the checkout."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import time
+
+__all__ = ["DEMO", "ROOT", "descendants", "end", "running"]
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DEMO = ROOT / ".demo"
+
+
+def running(*words: str) -> list[int]:
+    """Processes whose command line contains all of these.
+
+    A process is told by what it was started with, not by a number in a file:
+    numbers are given to others when the machine was restarted.
+    """
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            line = (entry / "cmdline").read_bytes().decode("utf-8", "replace")
+        except OSError:
+            continue
+        line = " ".join(line.split("\0"))
+        if all(word in line for word in words):
+            found.append(int(entry.name))
+    return sorted(found)
+
+
+def descendants(pid: int) -> list[int]:
+    """Processes that ``pid`` started, and those that they did."""
+    try:
+        text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    found = [int(word) for word in text.split()]
+    return found + [below for child in found for below in descendants(child)]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def end(pids: list[int], patience: float) -> None:
+    """Ask processes to end, and insist after ``patience`` seconds."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in pids:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+        deadline = time.monotonic() + patience
+        while (pids := [pid for pid in pids if _alive(pid)]) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if not pids:
+            return

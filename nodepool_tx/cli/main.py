@@ -1,0 +1,133 @@
+"""``nodepool``: where the command line meets the world."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+from twisted.logger import globalLogBeginner
+
+from nodepool_tx.cli.changes import delete_node, hold_node
+from nodepool_tx.cli.lists import list_labels, list_nodes, list_requests, show_info
+from nodepool_tx.cli.options import DEFAULT_CONFIG, parse
+from nodepool_tx.cli.request import request_nodes
+from nodepool_tx.cli.running import run
+from nodepool_tx.cli.ssh import ProcessSpawner
+from nodepool_tx.cli.standard_input import EndOfPatience
+from nodepool_tx.cli.target import Target, find_target
+from nodepool_tx.cli.terminal import Terminal
+from nodepool_tx.cli.visit import Connect, Verb, Visit, visiting
+from nodepool_tx.config import validate_files
+from nodepool_tx.logs import make_observer
+from nodepool_tx.store.store import Store
+from nodepool_tx.txzookeeper.client import ZookeeperClient
+from nodepool_tx.txzookeeper.interface import ZookeeperAPI
+
+__all__ = ["VERBS", "execute", "main"]
+
+VERBS: Mapping[str, Verb] = {
+    "list": list_nodes,
+    "request-list": list_requests,
+    "label-list": list_labels,
+    "info": show_info,
+    "delete": delete_node,
+    "hold": hold_node,
+    "request": request_nodes,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; returns its exit code."""
+    options = parse(sys.argv[1:] if argv is None else argv, os.environ)
+    if options.verb == "config-validate":
+        return _validate(options, os.environ, sys.stdout)
+    from twisted.internet import reactor
+
+    level = "debug" if options.debug else "critical"
+    observer = make_observer(sys.stderr, "text", level)
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+    terminal = Terminal(sys.stdout, sys.stderr, reactor)
+    try:
+        code = run(
+            reactor,
+            lambda: execute(
+                options,
+                os.environ,
+                terminal,
+                reactor,
+                connect=_client_maker(reactor),
+                stdin=sys.stdin,
+            ),
+            terminal,
+            debug=options.debug,
+        )
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = 0
+    _abandon_broken(sys.stdout)
+    return code
+
+
+def _abandon_broken(stream: TextIO) -> None:
+    """Keep the interpreter from complaining about a reader that went away."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _validate(options: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> int:
+    code, text = validate_files(options.config or DEFAULT_CONFIG, options.secure, environ)
+    out.write(text + "\n")
+    return code
+
+
+def _client_maker(reactor: Any) -> Connect:
+    def connect(target: Target) -> ZookeeperClient:
+        return ZookeeperClient(
+            reactor, target.servers, session_timeout=target.session_timeout, tls=target.tls
+        )
+
+    return connect
+
+
+async def execute(
+    options: argparse.Namespace,
+    environ: Mapping[str, str],
+    terminal: Terminal,
+    reactor: Any,
+    *,
+    connect: Connect,
+    stdin: TextIO | None,
+) -> int:
+    """Carry out one verb; its exit code.
+
+    :param stdin: None if it is closed.
+    :raises Complaint: it did not work; the text says why and what to do.
+    """
+    target = find_target(options, environ)
+
+    def arrive(client: ZookeeperAPI, store: Store) -> Visit:
+        return Visit(
+            reactor=reactor,
+            client=client,
+            store=store,
+            config=target.config,
+            options=options,
+            terminal=terminal,
+            spawn=ProcessSpawner(reactor),
+            interactive=stdin is not None and stdin.isatty(),
+            enough=EndOfPatience(reactor, stdin).wait,
+        )
+
+    return await visiting(
+        target,
+        connect,
+        VERBS[options.verb],
+        arrive,
+        reactor=reactor,
+        patience=options.connect_timeout,
+    )

@@ -1,0 +1,97 @@
+"""Where output goes: results to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TextIO
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+from nodepool_tx.cli.table import printable
+
+__all__ = ["Terminal"]
+
+#: Seconds between two drawings of the line that shows progress.
+_REDRAW = 0.1
+
+
+class Terminal:
+    """The two streams, and one line of progress on the second.
+
+    On a terminal that line is drawn over and over, with the time that has
+    passed; elsewhere each new text is a line of its own.
+    """
+
+    def __init__(self, out: TextIO, err: TextIO, clock: IReactorTime) -> None:
+        self._out = out
+        self._err = err
+        self._clock = clock
+        self._live = err.isatty()
+        self._text = ""
+        self._since = 0.0
+        self._drawing = LoopingCall(self._draw)
+        self._drawing.clock = clock
+
+    def result(self, text: str) -> None:
+        """What the command was asked for."""
+        self.settle()
+        self._out.write(text + "\n")
+        self._out.flush()
+
+    def note(self, text: str) -> None:
+        """Something worth a line that stays."""
+        self._clear()
+        self._err.write(text + "\n")
+        self._err.flush()
+        self._draw_if_live()
+
+    def progress(self, text: str) -> None:
+        """What is being waited for; replaces what was said before."""
+        if not self._text:
+            self._since = self._clock.seconds()
+        if text == self._text:
+            return
+        self._text = text
+        if not self._live:
+            self._err.write(f"{self._passed()}  {text}\n")
+            self._err.flush()
+        elif self._drawing.running:
+            self._draw()
+        else:
+            self._drawing.start(_REDRAW)
+
+    def settle(self) -> None:
+        """Nothing is being waited for any more."""
+        if self._drawing.running:
+            self._drawing.stop()
+        self._clear()
+        self._text = ""
+
+    def _passed(self) -> str:
+        return f"{self._clock.seconds() - self._since:5.1f} s"
+
+    def _draw(self) -> None:
+        columns = _columns(self._err)
+        line = f"{self._passed()}  {printable(self._text)}"
+        if len(line) >= columns:
+            line = line[: max(0, columns - 2)] + "…"
+        self._err.write(f"\r\x1b[K{line}")
+        self._err.flush()
+
+    def _draw_if_live(self) -> None:
+        if self._drawing.running:
+            self._draw()
+
+    def _clear(self) -> None:
+        if self._live and self._text:
+            self._err.write("\r\x1b[K")
+            self._err.flush()
+
+
+def _columns(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return shutil.get_terminal_size().columns

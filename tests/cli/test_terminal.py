@@ -1,0 +1,70 @@
+"""What is written where."""
+
+import io
+
+from twisted.internet.task import Clock
+
+from nodepool_tx.cli.terminal import Terminal
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_results_and_progress_do_not_mix() -> None:
+    """Standard output holds the result only, so it can be piped."""
+    out, err = io.StringIO(), io.StringIO()
+    terminal = Terminal(out, err, Clock())
+    terminal.progress("waiting")
+    terminal.note("a note")
+    terminal.result("the result")
+    assert out.getvalue() == "the result\n"
+    assert err.getvalue() == "  0.0 s  waiting\na note\n"
+
+
+def test_elsewhere_than_on_a_terminal_each_change_is_a_line() -> None:
+    """And the same text is not repeated."""
+    err, clock = io.StringIO(), Clock()
+    terminal = Terminal(io.StringIO(), err, clock)
+    terminal.progress("one")
+    clock.advance(1.5)
+    terminal.progress("one")
+    terminal.progress("two")
+    assert err.getvalue() == "  0.0 s  one\n  1.5 s  two\n"
+    assert clock.getDelayedCalls() == []
+
+
+def test_on_a_terminal_one_line_is_drawn_over_and_over() -> None:
+    """With the time that has passed, until there is nothing to wait for."""
+    err, clock = Screen(), Clock()
+    terminal = Terminal(io.StringIO(), err, clock)
+    terminal.progress("waiting")
+    clock.pump([0.1, 0.1])
+    assert err.getvalue() == (
+        "\r\x1b[K  0.0 s  waiting\r\x1b[K  0.1 s  waiting\r\x1b[K  0.2 s  waiting"
+    )
+    terminal.settle()
+    assert err.getvalue().endswith("\r\x1b[K")
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_note_goes_above_the_live_line() -> None:
+    """The line is drawn again below it."""
+    err, clock = Screen(), Clock()
+    terminal = Terminal(io.StringIO(), err, clock)
+    terminal.progress("waiting")
+    terminal.note("a note")
+    assert err.getvalue().endswith("\r\x1b[Ka note\n\r\x1b[K  0.0 s  waiting")
+    terminal.settle()
+
+
+def test_a_long_line_is_cut_to_the_terminal() -> None:
+    """A line that wraps could not be drawn over."""
+    err, clock = Screen(), Clock()
+    terminal = Terminal(io.StringIO(), err, clock)
+    terminal.progress("x" * 500)
+    drawn = err.getvalue().removeprefix("\r\x1b[K")
+    assert len(drawn) < 500
+    assert drawn.endswith("…")
+    terminal.settle()
