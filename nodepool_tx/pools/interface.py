@@ -34,4 +34,5 @@ class NodeSource(Protocol):
         still is afterwards.  Fires with False when the node is not fit; the
         provider has then seen to it that nobody tries it again at once.  It
         never fails and takes no longer than the node's own timeout.
+        Cancelling it gives the look up; what it fires with then means nothing.
         """

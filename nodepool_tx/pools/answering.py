@@ -1,0 +1,172 @@
+"""Answering single requests: each one a task, from the choice to its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+from twisted.internet.defer import FirstError, gatherResults
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from nodepool_tx.model import Node, NodeRequest
+from nodepool_tx.pools.interface import NodeSource, PoolSettings
+from nodepool_tx.pools.transactions import decline, fulfil
+from nodepool_tx.store.change import Conflict, Uncertain
+from nodepool_tx.store.store import Store
+from nodepool_tx.work import Tracker
+
+__all__ = ["Answering", "PassStatistics"]
+
+
+@attrs.define
+class PassStatistics:
+    """How the passes of a pool went; times in seconds."""
+
+    passes: int = 0
+    groups_seen: int = 0
+    served: int = 0
+    declined: int = 0
+    conflicts: int = 0
+    last_duration: float = 0.0
+    longest_duration: float = 0.0
+
+
+class Answering:
+    """The requests of a pool that are being answered.
+
+    :param on_served: called when the nodes are given, or given up.
+    :param on_declined: called when a request was declined, or could not be.
+    :ivar tracker: the tasks.
+    :ivar declining: how many requests are being declined.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        store: Store,
+        settings: PoolSettings,
+        source: NodeSource,
+        statistics: PassStatistics,
+        on_served: Callable[[NodeRequest, Sequence[Node], bool], None],
+        on_declined: Callable[[NodeRequest], None],
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._source = source
+        self._statistics = statistics
+        self._on_served = on_served
+        self._on_declined = on_declined
+        self._requests: set[str] = set()
+        self.tracker = Tracker(clock)
+        self.declining = 0
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._requests
+
+    def serve(self, request: NodeRequest, nodes: Sequence[Node]) -> None:
+        """Check these nodes, which are reserved, and promise them to the request."""
+        self._requests.add(request.id)
+        self.tracker.run(f"serving request {request.id}", self._serve(request, nodes))
+
+    def decline(self, request: NodeRequest, pool_id: str, reason: str) -> None:
+        """Say no in the name of a pool."""
+        self._requests.add(request.id)
+        self.declining += 1
+        task = self._decline(request, pool_id, reason)
+        self.tracker.run(f"declining request {request.id}", task)
+
+    async def _serve(self, request: NodeRequest, nodes: Sequence[Node]) -> None:
+        served = False
+        try:
+            if await self._are_fit(nodes):
+                served = await fulfil(self._store, request, nodes)
+            if served:
+                self._tell_served(request, nodes)
+        except Conflict as conflict:
+            self._statistics.conflicts += 1
+            self._log.debug(
+                "request {request_id} is tried again: {reason}",
+                request_id=request.id,
+                event_id=request.event_id,
+                reason=str(conflict),
+            )
+            await self._catch_up()
+        except Uncertain as e:
+            self._log.info(
+                "request {request_id}: ZooKeeper did not answer ({reason}), looking again later",
+                request_id=request.id,
+                event_id=request.event_id,
+                reason=str(e),
+            )
+        finally:
+            self._requests.discard(request.id)
+            self._on_served(request, nodes, served)
+
+    async def _are_fit(self, nodes: Sequence[Node]) -> bool:
+        """Check all of them together, until one is found that is not."""
+        checks = [self._source.check(node).addCallback(_insist) for node in nodes]
+        try:
+            await gatherResults(checks, consumeErrors=True)
+        except FirstError as first:
+            first.subFailure.trap(_Unfit)
+            return False
+        finally:
+            for check in checks:
+                check.cancel()
+        return True
+
+    async def _catch_up(self) -> None:
+        """Let the tables see what a refused change has just taught us."""
+        try:
+            await self._store.barrier()
+        except Uncertain as e:
+            self._log.debug("not caught up: {reason}", reason=str(e))
+
+    def _tell_served(self, request: NodeRequest, nodes: Sequence[Node]) -> None:
+        self._statistics.served += 1
+        self._log.info(
+            "fulfilled request {request_id} with {node_ids} from {provider}/{pool}",
+            request_id=request.id,
+            event_id=request.event_id,
+            node_ids=", ".join(node.id for node in nodes),
+            provider=self._settings.provider,
+            pool=self._settings.name,
+        )
+
+    async def _decline(self, request: NodeRequest, pool_id: str, reason: str) -> None:
+        try:
+            failed = await decline(self._store, request, pool_id)
+            self._statistics.declined += 1
+            self._log.info(
+                "{provider}/{pool} declined request {request_id}: {reason}{outcome}",
+                provider=self._settings.provider,
+                pool=self._settings.name,
+                request_id=request.id,
+                event_id=request.event_id,
+                reason=reason,
+                outcome="; everyone has, so it failed" if failed else "",
+            )
+        except (Conflict, Uncertain) as e:
+            self._log.debug(
+                "request {request_id} could not be declined now: {reason}",
+                request_id=request.id,
+                event_id=request.event_id,
+                reason=str(e),
+            )
+            await self._catch_up()
+        finally:
+            self.declining -= 1
+            self._requests.discard(request.id)
+            self._on_declined(request)
+
+
+class _Unfit(Exception):
+    """A node is not fit to be handed out."""
+
+
+def _insist(fit: bool) -> None:
+    if not fit:
+        raise _Unfit
