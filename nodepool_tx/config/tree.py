@@ -187,21 +187,28 @@ class TreeBuilder:
     def _scalar(self, event: Any) -> None:
         text, tag = event.value, event.tag
         index = event.start_mark.index
-        if tag is None and event.implicit[0]:
+        given = tag is not None and tag != "!"
+        if not given and event.implicit[0]:
             try:
                 value = self._plain[text]
             except KeyError:
                 tag = self._loader.resolve(yaml.ScalarNode, text, (True, False))
                 value = self._plain[text] = self._construct(index, text, tag)
-        elif tag is None or tag == "!":
-            value = text
-        else:
+        elif given:
             value = self._construct(index, text, tag)
+        else:
+            value = text
         node = ScalarNode(index, text, value)
-        if event.anchor is not None:
-            self._anchors[event.anchor] = node
+        self._anchor(event, node)
         self._written += 1
         self._add(node, index)
+
+    def _anchor(self, event: Any, node: Node) -> None:
+        if event.anchor is None:
+            return
+        if event.anchor in self._anchors:
+            raise Unreadable(node.index, f"the anchor &{event.anchor} is given twice")
+        self._anchors[event.anchor] = node
 
     def _construct(self, index: int, text: str, tag: str) -> Any:
         name = tag[len(_TAG) :] if tag.startswith(_TAG) else tag
@@ -236,8 +243,7 @@ class TreeBuilder:
             raise Unreadable(node.index, f"the tag {event.tag[:60]!r} has no meaning here")
         if len(self._stack) >= MAX_DEPTH:
             raise Unreadable(node.index, f"is nested more than {MAX_DEPTH} levels deep")
-        if event.anchor is not None:
-            self._anchors[event.anchor] = node
+        self._anchor(event, node)
         self._open.add(id(node))
         self._written += 1
         self._stack.append(_Frame(node))

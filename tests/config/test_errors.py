@@ -28,6 +28,7 @@ TABLE: list[tuple[str, str, int, int, str, str]] = [
     ("control character", "labels:\n  a\x07b", 2, 4, "", "U+0007"),
     ("unknown alias", "labels: *x\n", 1, 9, "", "*x was not defined"),
     ("alias of itself", "labels: &x [*x]\n", 1, 13, "", "*x lies inside"),
+    ("anchor twice", "labels: &x []\nproviders: &x []\n", 2, 12, "", "&x is given twice"),
     ("key twice", "labels: []\nwebapp: {}\nlabels: []\n", 3, 1, "labels", "first in line 1"),
     ("deep key twice", "labels:\n- name: a\n  name: b\n", 3, 3, "labels[0].name", "twice"),
     ("merge of a text", "webapp:\n  <<: x\n", 2, 3, "", "takes a mapping"),

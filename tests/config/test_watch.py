@@ -289,9 +289,11 @@ class TroubleTests(SynchronousTestCase):
             raise RuntimeError("cannot take it")
 
         watcher = self.files.start(on_config=receive, on_errors=receive)
-        for text in (BAD, TWO):
-            self.files.write(text)
-            self.files.rounds(2)
+        self.files.write(BAD)
+        self.files.rounds(2)
+        self.files.write(TWO)
+        self.assertEqual(self.successResultOf(watcher.check_now()), CheckResult.LOADED)
+        self.files.rounds(2)
         self.assertEqual(self.files.labels(), ["one", "errors", "two"])
         self.assertEqual(list(watcher.current.labels), ["two"])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 3)
