@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 from kazoo import exceptions as zke
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from nodepool_tx.model import Component
 from nodepool_tx.store import paths
@@ -97,9 +98,11 @@ class Store(Service):
             return
         self._started_caches = True
         for cache in self._caches:
-            cache.start().addErrback(
-                lambda f: self._log.failure("a cache could not start", failure=f)
-            )
+            cache.start().addErrback(self._not_started)
+
+    def _not_started(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self._log.failure("a cache could not start", failure=failure)
 
     # -- being current ---------------------------------------------------
 
