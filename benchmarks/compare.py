@@ -16,11 +16,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import attrs
-from tests.servers.zookeeper import ZooKeeperServer
 
 from benchmarks import report, scenarios
 from benchmarks.cached_venvs import NODEPOOL, environment
-from benchmarks.daemons import CHECKOUT, OURS, REFERENCE, Daemon, Endpoint
+from benchmarks.daemons import CHECKOUT, OURS, REFERENCE, Daemon, Endpoint, zookeeper
 from benchmarks.listeners import accepting
 from benchmarks.scenarios import Bench, Numbers
 
@@ -118,11 +117,8 @@ def main() -> int:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="nodepool-benchmark-") as folder:
         say("starting ZooKeeper")
-        with ZooKeeperServer(Path(folder) / "zookeeper") as server:
-            endpoint = Endpoint.of(server)
-            results = asyncio.run(
-                measure(endpoint, Path(folder) / "launchers", options.quick, runs, daemons)
-            )
+        with zookeeper() as endpoint:
+            results = asyncio.run(measure(endpoint, Path(folder), options.quick, runs, daemons))
     results.seconds = time.perf_counter() - started
     for path in report.write(results, options.results):
         say(f"wrote {path}")

@@ -6,13 +6,15 @@ understand, their logs in a file.  The commands are :data:`REFERENCE` and :data:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +23,9 @@ import attrs
 import yaml
 
 from benchmarks.cached_venvs import NODEPOOL, environment
+from nodepool_tx.txzookeeper.tls import TLSFiles
+from tests.servers.certificates import Authority
+from tests.servers.zookeeper import ZookeeperServer
 
 STOP_TIMEOUT = 15.0
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -38,13 +43,14 @@ class Endpoint:
     key: Path
 
     @classmethod
-    def of(cls, server: Any) -> Endpoint:
-        """The endpoint of a test's ZooKeeper."""
-        return cls("127.0.0.1", server.tls_port, server.ca, server.cert, server.key)
+    def of(cls, server: ZookeeperServer, files: TLSFiles) -> Endpoint:
+        """The endpoint of a test's server, for a client with these files."""
+        return cls("127.0.0.1", server.tls_port, Path(files.ca), Path(files.cert), Path(files.key))
 
     def context(self) -> ssl.SSLContext:
         """TLS for a client."""
-        context = ssl.create_default_context(cafile=str(self.ca))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(str(self.ca))
         context.load_cert_chain(str(self.cert), str(self.key))
         return context
 
@@ -54,6 +60,20 @@ class Endpoint:
             "zookeeper-servers": [{"host": self.host, "port": self.port}],
             "zookeeper-tls": {"cert": str(self.cert), "key": str(self.key), "ca": str(self.ca)},
         }
+
+
+@contextlib.contextmanager
+def zookeeper() -> Iterator[Endpoint]:
+    """A ZooKeeper with TLS as it comes from Debian, with room for many nodes."""
+    with tempfile.TemporaryDirectory(prefix="nodepool-tls-") as folder:
+        authority = Authority(Path(folder))
+        server = ZookeeperServer(authority, jvm=("-Xmx1g", "-Dzookeeper.jmx.log4j.disable=true"))
+        try:
+            server.start()
+            server.wait_ready()
+            yield Endpoint.of(server, authority.client())
+        finally:
+            server.stop()
 
 
 @attrs.frozen

@@ -88,8 +88,12 @@ class Zuul:
         state = self.wait(asked)
         assert state == "fulfilled", state
         nodes = self.accept(asked)
-        self._call("use", request=asked)
+        self.use(asked)
         return asked, nodes
+
+    def use(self, request: str) -> None:
+        """Set in use what a request has accepted."""
+        self._call("use", request=request)
 
     def give_back(self, request: str) -> None:
         """Return what a request obtained."""
