@@ -36,6 +36,7 @@ from nodepool_tx.txzookeeper.interface import (
     Transaction,
     Watch,
     WatchEvent,
+    ZookeeperAPI,
 )
 from nodepool_tx.txzookeeper.link import Link, Pauses
 from nodepool_tx.txzookeeper.session import Session
@@ -107,9 +108,10 @@ class ZookeeperClient:
         self._counters = Counters()
         self._session = Session(session_timeout)
         self._watches = WatchRegistry()
+        self._dialer = Dialer(reactor, where, tls, random, max(1.0, session_timeout / 3))
         self._link = Link(
             reactor,
-            Dialer(reactor, where, tls, random, max(1.0, session_timeout / 3)),
+            self._dialer,
             self._session,
             self._counters,
             auth=tuple(auth),
@@ -159,6 +161,16 @@ class ZookeeperClient:
     def counters(self) -> Counters:
         self._counters.watches = len(self._watches)
         return self._counters
+
+    def use_servers(self, servers: str) -> None:
+        """Take the next connection from these servers; the present one stays.
+
+        :raises ValueError: it is no connection string, or has another chroot.
+        """
+        where = parse_servers(servers)
+        if where.chroot != self._chroot:
+            raise ValueError(f"the chroot cannot change from {self._chroot!r} to {where.chroot!r}")
+        self._dialer.use(where)
 
     def connect(self) -> Deferred[None]:
         return self._link.start()
@@ -374,3 +386,6 @@ class PersistentWatch:
 
     def stop(self) -> Deferred[None]:
         return self._client.unwatch(self._entry)
+
+
+_promise: Callable[..., ZookeeperAPI] = ZookeeperClient

@@ -23,7 +23,7 @@ from kazoo.exceptions import (
 )
 from kazoo.protocol.serialization import Auth, CloseInstance, Exists, reply_header_struct
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.internet.protocol import connectionDone as CLEAN
@@ -67,6 +67,7 @@ class Connection(Protocol):
     :ivar gone: fires when the transport is closed.
     :ivar last_zxid: of the last answer; 0 before the first.
     :ivar since: when it was opened, by the clock.
+    :ivar hung_up: the server closed before it had answered the greeting.
     :ivar refusal: set when the server would not have us, with or without
         a new connection.
     """
@@ -91,6 +92,7 @@ class Connection(Protocol):
         self.gone: Deferred[None] = Deferred()
         self.last_zxid = 0
         self.since = 0.0
+        self.hung_up = False
         self.refusal: AuthFailedError | None = None
         self._seconds = clock.seconds
         self._clock = clock
@@ -342,6 +344,7 @@ class Connection(Protocol):
                 answer.errback(ConnectionLoss(f"{self.name}: {why}: {type(record).__name__}"))
 
     def _explain(self, reason: Failure) -> str:
+        self.hung_up = self._grant is None and bool(reason.check(ConnectionDone, ConnectionLost))
         if reason.check(ConnectionDone):
             return "it closed the connection" if self._open else "it closed without an answer"
         return self._describe(reason)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 import attrs
-from kazoo.exceptions import AuthFailedError, ConnectionClosedError, SessionExpiredError
+from kazoo.exceptions import AuthFailedError, ConnectionClosedError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -23,8 +23,9 @@ from nodepool_tx.txzookeeper.connection import Connection
 from nodepool_tx.txzookeeper.counters import Counters
 from nodepool_tx.txzookeeper.endpoints import Address, Dialer
 from nodepool_tx.txzookeeper.interface import SessionState
+from nodepool_tx.txzookeeper.rounds import Exhausted, Expired, Opened, Outcome, Refused, Rounds
 from nodepool_tx.txzookeeper.session import Session
-from nodepool_tx.txzookeeper.wire import Grant, write_greeting
+from nodepool_tx.txzookeeper.wire import Grant
 
 __all__ = ["Link", "Pauses"]
 
@@ -42,32 +43,6 @@ class Pauses:
 
     def after(self, rounds: int, random: Random) -> float:
         return min(self.cap, self.first * 2.0 ** min(rounds, 32)) * random.uniform(0.5, 1.0)
-
-
-@attrs.frozen
-class _Opened:
-    connection: Connection
-    grant: Grant
-
-
-@attrs.frozen
-class _Expired:
-    pass
-
-
-@attrs.frozen
-class _Refused:
-    error: AuthFailedError
-
-
-@attrs.frozen
-class _Exhausted:
-    """No address worked; why not, each."""
-
-    reasons: tuple[str, ...]
-
-
-_Outcome = _Opened | _Expired | _Refused | _Exhausted
 
 
 class Link:
@@ -98,6 +73,7 @@ class Link:
         self.last_failure = ""
         self._clock = clock
         self._dialer = dialer
+        self._rounds = Rounds(clock, dialer, session, counters, self._new_connection, self._track)
         self._session = session
         self._counters = counters
         self._auth = auth
@@ -108,9 +84,10 @@ class Link:
         self._pauses = pauses
         self._max_request = max_request
         self._failed_rounds = 0
+        self._lost_at = 0.0
         self._started = False
         self._next: IDelayedCall | None = None
-        self._dialing: Deferred[_Outcome] | None = None
+        self._dialing: Deferred[Outcome] | None = None
         self._transports: set[Connection] = set()
         self._stopping: IDelayedCall | None = None
         self._stopped = False
@@ -122,10 +99,10 @@ class Link:
     def start(self) -> Deferred[None]:
         """Connect and stay connected; fires with the first session."""
         done: Deferred[None] = Deferred()
-        if self._session.epoch and self._session.state is not SessionState.CLOSED:
-            done.callback(None)
-        elif self._session.state in (SessionState.CLOSED, SessionState.AUTH_FAILED):
+        if self._session.state in (SessionState.CLOSED, SessionState.AUTH_FAILED):
             done.errback(self._session.refusal())
+        elif self._session.epoch:
+            done.callback(None)
         else:
             self._first.append(done)
             if not self._started:
@@ -149,7 +126,7 @@ class Link:
             done.callback(None)
             return done
         self._waiters.append(done)
-        if self._stopping is not None:
+        if self._ending():
             return done
         self._stopping = self._clock.callLater(patience, self._out_of_patience)
         connection, self.connection = self.connection, None
@@ -159,54 +136,30 @@ class Link:
             self._end_session(connection)
         elif not self._session.session_id:
             self._finish()
+        elif self._next is not None:
+            self._next.reset(0)
         return done
+
+    def _ending(self) -> bool:
+        return self._stopping is not None
 
     # -- dialling
 
     def _dial(self) -> None:
         self._next = None
-        self._dialing = Deferred.fromCoroutine(self._round())
+        away = self._clock.seconds() - self._lost_at
+        outdated = away > self._session.timeout and not self._ending()
+        self._dialing = Deferred.fromCoroutine(self._rounds.run(outdated))
         self._dialing.addCallback(self._settled).addErrback(self._crashed)
 
     def _dial_later(self, delay: float) -> None:
         self._next = self._clock.callLater(delay, self._dial)
 
-    async def _round(self) -> _Outcome:
-        addresses, unknown = await self._dialer.addresses()
-        reasons = [f"{host}: no address found" for host in unknown]
-        patience = max(1.0, self._session.timeout / 3)
-        for address in addresses:
-            if self._stopped:
-                break
-            connection = self._new_connection(address)
-            try:
-                dialling = self._dialer.dial(address, connection)
-                await dialling.addTimeout(patience, self._clock)
-                self._track(connection)
-                grant = await connection.opened.addTimeout(patience, self._clock)
-            except SessionExpiredError:
-                if self._session.session_id:
-                    return _Expired()
-                reasons.append(f"{address}: it gives us no session")
-            except AuthFailedError as error:
-                return _Refused(error)
-            except CancelledError:
-                raise
-            except Exception:
-                self._counters.failed_attempts += 1
-                reasons.append(f"{address}: {self._dialer.describe(Failure())}")
-            else:
-                return _Opened(connection, grant)
-        return _Exhausted(tuple(reasons))
-
-    def _new_connection(self, address: Address) -> Connection:
-        session = self._session
+    def _new_connection(self, address: Address, greeting: bytes) -> Connection:
         return Connection(
             self._clock,
             str(address),
-            write_greeting(
-                session.session_id, session.password, session.zxid, session.wanted_timeout
-            ),
+            greeting,
             auth=self._auth,
             counters=self._counters,
             on_event=self._on_event,
@@ -227,31 +180,42 @@ class Link:
 
     # -- what comes of it
 
-    def _settled(self, outcome: _Outcome) -> None:
+    def _settled(self, outcome: Outcome) -> None:
         self._dialing = None
         if self._stopped:
             return
-        if self._stopping is not None:
-            if isinstance(outcome, _Opened):
+        if self._ending():
+            if isinstance(outcome, Opened):
                 self._end_session(outcome.connection)
-            elif isinstance(outcome, _Exhausted):
+            elif isinstance(outcome, Exhausted):
                 self._pause(outcome)
             else:
                 self._finish()
-        elif isinstance(outcome, _Opened):
-            self._opened(outcome.connection, outcome.grant)
-        elif isinstance(outcome, _Expired):
-            self._log.warn(
-                "ZooKeeper session {session} expired", session=hex(self._session.session_id)
-            )
-            self._session.expired()
-            self._on_session_lost()
-            if self._stopping is None:
+        elif isinstance(outcome, Opened):
+            if outcome.fresh:
+                self._session.zxid = 0
+                self._expired("the servers know less than we have seen")
+            if not self._ending():
+                self._opened(outcome.connection, outcome.grant)
+            else:
+                self._end_session(outcome.connection)
+        elif isinstance(outcome, Expired):
+            self._expired("the servers do not know it any more")
+            if not self._ending():
                 self._dial()
-        elif isinstance(outcome, _Refused):
+        elif isinstance(outcome, Refused):
             self._refused(outcome.error)
         else:
             self._pause(outcome)
+
+    def _expired(self, why: str) -> None:
+        if self._session.session_id:
+            session = hex(self._session.session_id)
+            self._log.warn(
+                "ZooKeeper session {session} expired: {reason}", session=session, reason=why
+            )
+            self._session.expired()
+            self._on_session_lost()
 
     def _opened(self, connection: Connection, grant: Grant) -> None:
         session = self._session
@@ -278,21 +242,22 @@ class Link:
     def _lost(self, connection: Connection, why: str) -> None:
         """The connection we had broke; what was in flight fails right after this."""
         self._session.zxid = max(self._session.zxid, connection.last_zxid)
-        if self._stopping is not None:
+        if self._ending():
             return
         self.connection = None
         self._log.warn("Lost ZooKeeper {server}: {reason}", server=connection.name, reason=why)
         if connection.refusal is not None:
             self._refused(connection.refusal)
             return
-        if self._clock.seconds() - connection.since >= self._session.timeout / 3:
+        self._lost_at = self._clock.seconds()
+        if self._lost_at - connection.since >= self._session.timeout / 3:
             self._failed_rounds = 0
             self._dial_later(0)
         else:
             self._dial_later(self._next_pause())
         self._session.lost()
 
-    def _pause(self, outcome: _Exhausted) -> None:
+    def _pause(self, outcome: Exhausted) -> None:
         why = "; ".join(sorted(outcome.reasons))
         log = self._log.warn if why != self.last_failure else self._log.debug
         log("No ZooKeeper server to be had: {reason}", reason=why)
@@ -343,6 +308,7 @@ class Link:
         if self._stopped:
             return
         self._stopped = True
+        self._rounds.stop()
         if self._next is not None and self._next.active():
             self._next.cancel()
         if self._dialing is not None:

@@ -202,6 +202,8 @@ def read_children(frame: bytes, offset: int) -> list[str]:
     names = []
     for _ in range(count):
         (length,) = unpack(frame, offset)
+        if length < 0:
+            raise ValueError("a child without a name")
         offset += 4
         end = offset + length
         names.append(frame[offset:end].decode())
