@@ -25,11 +25,12 @@ class Agenda:
 
     def add(self, groups: Iterable[Group]) -> bool:
         """Enter the groups that were not added before; False if there were none."""
-        new = [group for group in groups if group not in self._seen and group.first()]
-        self._seen.update(new)
-        for group in new:
-            self.again(group)
-        return bool(new)
+        before = len(self._seen)
+        for group in groups:
+            if group not in self._seen and group.first() is not None:
+                self._seen.add(group)
+                self.again(group)
+        return len(self._seen) > before
 
     def again(self, group: Group) -> None:
         """Enter a group once more, for the request that is its first now."""

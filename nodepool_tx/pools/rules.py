@@ -1,6 +1,8 @@
 """Which pool may serve which request: pure decisions from what is registered.
 
-The rules are Nodepool 11's (its ``launcher.py``, ``_assignHandlers``).  They
+The rules are Nodepool 11's (its ``launcher.py``, ``_assignHandlers``), but for
+one: there, a request that names a provider waits for ever when another pool
+has a lower priority number, as each of the two yields to the other.  They
 look at what requests have in common, a :class:`Wish`, and never at a single
 request; so a thousand equal requests cost as much as one.
 """
@@ -86,11 +88,11 @@ def judge(wish: Wish, me: PoolView, online: Iterable[PoolComponent]) -> Verdict:
         for pool in online
         if pool.id not in wish.declined_by and wanted <= pool.supported_labels
     ]
-    if wish.provider and wish.provider != me.provider:
-        preferred = [pool for pool in candidates if pool.provider_name == wish.provider]
-        if preferred:
-            return Verdict(Answer.YIELD, f"it asks for provider {wish.provider}, which is online")
-    ahead = [pool for pool in candidates if pool.priority < me.priority and not pool.paused]
+    rivals = [pool for pool in candidates if pool.provider_name == wish.provider] or candidates
+    if rivals is not candidates and wish.provider != me.provider:
+        return Verdict(Answer.YIELD, f"it asks for provider {wish.provider}, which is online")
+    # Where a provider is named, others yield to it; it must not yield to them.
+    ahead = [pool for pool in rivals if pool.priority < me.priority and not pool.paused]
     if ahead:
         first = min(ahead, key=lambda pool: pool.priority)
         return Verdict(

@@ -125,6 +125,13 @@ class JudgeTests(SynchronousTestCase):
         wish = Wish(("a",), provider="provider-me")
         self.assertIs(self.answer(wish, online("other", "a")), Answer.SERVE)
 
+    def test_named_provider_yields_only_to_itself(self) -> None:
+        """Who is named does not yield to the priority of those who yield to it."""
+        wish = Wish(("a",), provider="provider-me")
+        self.assertIs(self.answer(wish, online("x", "a", priority=1)), Answer.SERVE)
+        sibling = online("x", "a", provider="provider-me", priority=1)
+        self.assertIs(self.answer(wish, sibling), Answer.YIELD)
+
     def test_disabled(self) -> None:
         """A pool with max-servers 0 declines what it could serve, and leaves the rest."""
         self.assertIs(self.answer(Wish(("a",)), enabled=False), Answer.DECLINE)
@@ -197,11 +204,12 @@ class AllDeclinedTests(SynchronousTestCase):
 labels = st.frozensets(st.sampled_from("abc"), min_size=1, max_size=3)
 pools = st.lists(
     st.builds(
-        lambda labels, priority, paused, provider: (labels, priority, paused, provider),
+        lambda *fields: fields,
         labels,
         st.sampled_from([1, 100, 200]),
         st.booleans(),
         st.sampled_from("pq"),
+        st.booleans(),
     ),
     min_size=1,
     max_size=4,
@@ -210,7 +218,7 @@ pools = st.lists(
 
 @given(pools, labels, st.sampled_from([None, "p", "q", "gone"]), st.booleans())
 def test_someone_answers_every_request(
-    pools: list[tuple[frozenset[str], int, bool, str]],
+    pools: list[tuple[frozenset[str], int, bool, str, bool]],
     wanted: frozenset[str],
     provider: str | None,
     min_ready: bool,
@@ -221,19 +229,27 @@ def test_someone_answers_every_request(
     """
     registered = [
         online(f"pool{n}", *labels, priority=priority, paused=paused, provider=provider)
-        for n, (labels, priority, paused, provider) in enumerate(pools)
+        for n, (labels, priority, paused, provider, _) in enumerate(pools)
     ]
+    enabled = {f"pool{n}": fields[-1] for n, fields in enumerate(pools)}
     declined: frozenset[str] = frozenset()
     while not all_declined(declined, registered):
         wish = Wish(tuple(sorted(wanted)), provider, None, min_ready, True, declined)
-        verdicts = {pool.id: judge(wish, view(pool), registered) for pool in registered}
+        verdicts = {
+            pool.id: judge(wish, view(pool, enabled=enabled[pool.id]), registered)
+            for pool in registered
+        }
         assert all((verdicts[id].answer is Answer.LEAVE) for id in declined)
-        if any(verdict.answer is Answer.SERVE for verdict in verdicts.values()):
-            able = [pool for pool in registered if pool.id not in declined]
-            assert any(wanted <= pool.supported_labels for pool in able)
+        serving = {id for id, v in verdicts.items() if v.answer is Answer.SERVE}
+        if serving:
+            assert all(
+                wanted <= pool.supported_labels and enabled[pool.id]
+                for pool in registered
+                if pool.id in serving
+            )
             return
         says_no = {id for id, v in verdicts.items() if v.answer is Answer.DECLINE}
         assert says_no, verdicts
         declined |= says_no
     if not min_ready:
-        assert not any(wanted <= pool.supported_labels for pool in registered)
+        assert not any(wanted <= pool.supported_labels and enabled[pool.id] for pool in registered)
