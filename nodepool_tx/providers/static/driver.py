@@ -10,6 +10,9 @@ __all__ = ["DRIVER"]
 
 
 def _build(config: ProviderConfig, context: ProviderContext) -> ProviderService:
+    if type(config) is ProviderConfig:
+        # A provider that is only left to be emptied.
+        config = StaticProvider(name=config.name, driver=config.driver)
     if not isinstance(config, StaticProvider):
         raise TypeError(f"provider {config.name} is not configured as a static one")
     return StaticProviderService(config, context)

@@ -24,7 +24,9 @@ from nodepool_tx.providers.static.plan import Mode
 from nodepool_tx.providers.static.reconciler import Reconciler
 from nodepool_tx.providers.static.status import host_statuses
 from nodepool_tx.providers.static.steps import shielded
+from nodepool_tx.store.change import Uncertain
 from nodepool_tx.store.nodes import NodeChange
+from nodepool_tx.work import Tracker
 
 __all__ = ["StaticProviderService"]
 
@@ -49,6 +51,9 @@ class StaticProviderService(MultiService):
         self._ownership: Ownership | None = None
         self._unsubscribe: list[Callable[[], None]] = []
         self._idling: Deferred[Any] | None = None
+        #: Whether the tables show all that the owner before us has done.
+        self._caught_up = False
+        self._catching_up = Tracker(context.clock)
         clock, store = context.clock, context.store
         self._desired = desired_of(config)
         self._drain = Drain(
@@ -168,6 +173,7 @@ class StaticProviderService(MultiService):
         self._take_phase()
         self._everything.startService()
         self._reconciler.start()
+        self._catch_up_if_owner()
         self._on_progress()
 
     def _take_phase(self) -> None:
@@ -180,6 +186,7 @@ class StaticProviderService(MultiService):
     def _quiesce(self) -> Deferred[Any]:
         """Begin nothing more; fires when what is under way has ended."""
         self._handout.release_all()
+        self._catching_up.cancel()
         under_way = [
             *(pool.idle() for pool in self._pools),
             self._handout.idle(),
@@ -200,6 +207,7 @@ class StaticProviderService(MultiService):
             self._phase in (Phase.ACTIVE, Phase.DRAINING)
             and self._context.store.current
             and self.owner
+            and self._caught_up
         )
 
     def _mode(self) -> Mode:
@@ -215,12 +223,28 @@ class StaticProviderService(MultiService):
     def _on_current(self, current: bool) -> None:
         if current:
             self._reconciler.on_current()
+            self._catch_up_if_owner()
 
     def _on_owner(self, held: bool) -> None:
-        if held:
-            self._handout.release_all()
-            self._reconciler.forget_hosts()
-            self._reconciler.mark_all()
+        self._caught_up = False
+        self._catch_up_if_owner()
+
+    def _catch_up_if_owner(self) -> None:
+        if self._phase in (Phase.ACTIVE, Phase.DRAINING) and self.owner and not self._caught_up:
+            self._catching_up.cancel()
+            self._catching_up.run("catching up with the owner before", self._catch_up())
+
+    async def _catch_up(self) -> None:
+        """See all that was done before, or it would be done again."""
+        try:
+            await self._context.store.barrier()
+        except Uncertain as e:
+            self._log.debug("not caught up: {reason}", reason=str(e))
+            return
+        self._caught_up = True
+        self._handout.release_all()
+        self._reconciler.forget_hosts()
+        self._reconciler.mark_all()
 
     def _on_drain(self) -> None:
         self._reconciler.mark_all()
