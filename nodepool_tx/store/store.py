@@ -15,7 +15,6 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.failure import Failure
 
 from nodepool_tx.model import Component
 from nodepool_tx.store import paths
