@@ -22,7 +22,7 @@ async def hold_node(visit: Visit) -> int:
     comment = visit.options.comment
 
     def held(node: Node) -> Node:
-        now = visit.reactor.seconds()
+        now = visit.clock.seconds()
         return node.in_state(NodeState.HOLD, now, comment=comment or node.comment)
 
     patience = _Patience(visit, visit.options.timeout)
@@ -35,7 +35,7 @@ async def delete_node(visit: Visit) -> int:
     def deleting(node: Node) -> Node:
         if node.state in (NodeState.DELETING, NodeState.DELETED):
             return node
-        return node.in_state(NodeState.DELETING, visit.reactor.seconds())
+        return node.in_state(NodeState.DELETING, visit.clock.seconds())
 
     patience = _Patience(visit, visit.options.timeout)
     node = await _change(visit, deleting, patience)
@@ -95,14 +95,14 @@ class _Patience:
     _since: float = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._since = self._visit.reactor.seconds()
+        self._since = self._visit.clock.seconds()
 
     async def until(self, condition: Callable[[], bool], otherwise: Callable[[], str]) -> None:
         """Wait until the nodes fulfil a condition.
 
         :raises Complaint: they did not in time, with the text of ``otherwise``.
         """
-        reactor, fulfilled = self._visit.reactor, Deferred[None]()
+        clock, fulfilled = self._visit.clock, Deferred[None]()
 
         def look() -> None:
             if condition() and not fulfilled.called:
@@ -111,8 +111,8 @@ class _Patience:
         forget = self._visit.store.nodes.subscribe(lambda change: look())
         try:
             look()
-            left = self._since + self._seconds - reactor.seconds()
-            await fulfilled.addTimeout(max(0.0, left), reactor)
+            left = self._since + self._seconds - clock.seconds()
+            await fulfilled.addTimeout(max(0.0, left), clock)
         except TimeoutError:
             raise Complaint(f"{otherwise()} (waited {self._seconds:g} s)") from None
         finally:

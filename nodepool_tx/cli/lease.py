@@ -12,8 +12,8 @@ import socket
 from collections.abc import Callable, Sequence
 
 import attrs
-from kazoo.exceptions import NoNodeError
-from twisted.internet.defer import Deferred, TimeoutError
+from kazoo.exceptions import LockTimeout, NoNodeError
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from nodepool_tx.cli.gathering import gathered
@@ -89,24 +89,11 @@ async def take(store: Store, clock: IReactorTime, request: NodeRequest) -> Lease
 
     :raises Complaint: a node is not there for us after all.
     """
-    locks = [
-        Lock(store.client, paths.node_lock(node_id), f"{socket.gethostname()}:{os.getpid()}")
-        for node_id in request.nodes
-    ]
+    me = f"{socket.gethostname()}:{os.getpid()}"
+    locks = [Lock(store.client, paths.node_lock(id), me, clock=clock) for id in request.nodes]
     try:
-        await gathered(store.client.ensure_path(paths.node_lock(i)) for i in request.nodes)
-        # Sent together: what is read is already under the lock, unless another
-        # contender was there first, which the version then shows.
-        locking = [lock.acquire().addTimeout(_LOCK_PATIENCE, clock) for lock in locks]
-        reading = [_read(store, node_id) for node_id in request.nodes]
-        nodes, _ = await gathered([gathered(reading), gathered(locking)])
-        while True:
-            try:
-                nodes = await _use(store, clock, request, nodes, locks)
-                break
-            except Moved:
-                nodes = await gathered(_read(store, node_id) for node_id in request.nodes)
-    except TimeoutError:
+        nodes = await _lock_and_use(store, clock, request, locks)
+    except LockTimeout:
         raise Complaint(
             f"a node of request {request.id} was locked by somebody else for {_LOCK_PATIENCE:g} s"
         ) from None
@@ -114,6 +101,29 @@ async def take(store: Store, clock: IReactorTime, request: NodeRequest) -> Lease
         raise Complaint(f"the nodes of request {request.id} cannot be used: {e}") from e
     await store.remove_request(request.id)
     return Lease(store, clock, tuple(nodes), tuple(locks))
+
+
+async def _lock_and_use(
+    store: Store, clock: IReactorTime, request: NodeRequest, locks: Sequence[Lock]
+) -> list[Node]:
+    """Take the locks and set the nodes in use, or let go of what was locked."""
+
+    def read() -> Deferred[list[Node]]:
+        return gathered(_read(store, node_id) for node_id in request.nodes)
+
+    try:
+        # Sent together: what is read is already under the lock, unless another
+        # contender was there first, which the version then shows.
+        locking = gathered(lock.acquire(_LOCK_PATIENCE) for lock in locks)
+        nodes, _ = await gathered([read(), locking])
+        while True:
+            try:
+                return await _use(store, clock, request, nodes, locks)
+            except Moved:
+                nodes = await read()
+    except BaseException:
+        await gathered(lock.release() for lock in locks)
+        raise
 
 
 def _read(store: Store, node_id: str) -> Deferred[Node]:

@@ -50,7 +50,7 @@ async def list_nodes(visit: Visit) -> int:
 
 def show_nodes(visit: Visit, nodes: Iterable[Node], *, detail: bool = False) -> int:
     """Print these nodes as ``list`` does."""
-    is_locked, now = visit.store.nodes.is_locked, visit.reactor.seconds()
+    is_locked, now = visit.store.nodes.is_locked, visit.clock.seconds()
     return _show(visit, node_report(nodes, is_locked, now, detail=detail))
 
 

@@ -19,12 +19,10 @@ from nodepool_tx.cli.ssh import ProcessSpawner
 from nodepool_tx.cli.standard_input import EndOfPatience
 from nodepool_tx.cli.target import Target, find_target
 from nodepool_tx.cli.terminal import Terminal
-from nodepool_tx.cli.visit import Connect, Verb, Visit, visiting
+from nodepool_tx.cli.visit import Connect, Verb, World, visiting
 from nodepool_tx.config import validate_files
 from nodepool_tx.logs import make_observer
-from nodepool_tx.store.store import Store
 from nodepool_tx.txzookeeper.client import ZookeeperClient
-from nodepool_tx.txzookeeper.interface import ZookeeperAPI
 
 __all__ = ["VERBS", "execute", "main"]
 
@@ -50,23 +48,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     observer = make_observer(sys.stderr, "text", level)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     terminal = Terminal(sys.stdout, sys.stderr, reactor)
-    try:
-        code = run(
-            reactor,
-            lambda: execute(
-                options,
-                os.environ,
-                terminal,
-                reactor,
-                connect=_client_maker(reactor),
-                stdin=sys.stdin,
-            ),
-            terminal,
-            debug=options.debug,
-        )
-        sys.stdout.flush()
-    except BrokenPipeError:
-        code = 0
+    world = World(
+        environ=os.environ,
+        reactor=reactor,
+        terminal=terminal,
+        connect=_client_maker(reactor),
+        spawn=ProcessSpawner(reactor),
+        interactive=sys.stdin is not None and sys.stdin.isatty(),
+        enough=EndOfPatience(reactor, sys.stdin).wait,
+    )
+    code = run(reactor, lambda: execute(world, options), terminal, debug=options.debug)
     _abandon_broken(sys.stdout)
     return code
 
@@ -94,40 +85,10 @@ def _client_maker(reactor: Any) -> Connect:
     return connect
 
 
-async def execute(
-    options: argparse.Namespace,
-    environ: Mapping[str, str],
-    terminal: Terminal,
-    reactor: Any,
-    *,
-    connect: Connect,
-    stdin: TextIO | None,
-) -> int:
+async def execute(world: World, options: argparse.Namespace) -> int:
     """Carry out one verb; its exit code.
 
-    :param stdin: None if it is closed.
     :raises Complaint: it did not work; the text says why and what to do.
     """
-    target = find_target(options, environ)
-
-    def arrive(client: ZookeeperAPI, store: Store) -> Visit:
-        return Visit(
-            reactor=reactor,
-            client=client,
-            store=store,
-            config=target.config,
-            options=options,
-            terminal=terminal,
-            spawn=ProcessSpawner(reactor),
-            interactive=stdin is not None and stdin.isatty(),
-            enough=EndOfPatience(reactor, stdin).wait,
-        )
-
-    return await visiting(
-        target,
-        connect,
-        VERBS[options.verb],
-        arrive,
-        reactor=reactor,
-        patience=options.connect_timeout,
-    )
+    target = find_target(options, world.environ)
+    return await visiting(world, target, options, VERBS[options.verb])

@@ -20,11 +20,10 @@ from nodepool_tx.cli.lease import Lease, take
 from nodepool_tx.cli.outcome import Complaint, ExitCode
 from nodepool_tx.cli.ssh import KnownHosts
 from nodepool_tx.cli.using import Use
-from nodepool_tx.cli.visit import Visit
+from nodepool_tx.cli.visit import BROKEN, Visit
 from nodepool_tx.cli.waiting import Scene, explain, pools_for
 from nodepool_tx.model import NodeRequest, RequestState
 from nodepool_tx.store import paths
-from nodepool_tx.store.change import Uncertain
 from nodepool_tx.store.codec import encode_request
 from nodepool_tx.txzookeeper.interface import SessionState
 
@@ -45,15 +44,15 @@ def who() -> str:
 
 async def request_nodes(visit: Visit) -> int:
     """The whole verb; its exit code."""
-    started = visit.reactor.seconds()
+    started = visit.clock.seconds()
     request = await _Asking(visit).answer()
-    lease = await take(visit.store, visit.reactor, request)
+    lease = await take(visit.store, visit.clock, request)
     visit.terminal.settle()
     known_hosts = KnownHosts(lease.nodes)
-    use = Use(visit, request, lease, known_hosts.path, visit.reactor.seconds() - started)
+    use = Use(visit, request, lease, known_hosts.path, visit.clock.seconds() - started)
     if visit.options.keep:
         use.show()
-        since = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(visit.reactor.seconds()))
+        since = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(visit.clock.seconds()))
         await lease.keep(f"kept by {who()} since {since}")
         use.tell_kept()
         return ExitCode.OK
@@ -70,9 +69,10 @@ async def _give_back(visit: Visit, lease: Lease) -> None:
         return
     try:
         await lease.give_back()
-    except Uncertain as e:
-        visit.terminal.note(f"no connection to give the nodes back over ({e}): they go back")
-        visit.terminal.note("by themselves when the session ends")
+    except BROKEN as e:
+        reason = str(e) or type(e).__name__
+        visit.terminal.note(f"no connection to give the nodes back over ({reason});")
+        visit.terminal.note("they go back by themselves when the session ends")
     else:
         nodes = ", ".join(node.id for node in lease.nodes)
         visit.terminal.note(f"gave back {nodes}")
@@ -84,7 +84,7 @@ class _Asking:
     def __init__(self, visit: Visit) -> None:
         self._visit = visit
         self._store = visit.store
-        self._clock = visit.reactor
+        self._clock = visit.clock
         self._answered: Deferred[NodeRequest] = Deferred()
         self._id = ""
         self._seen = False

@@ -7,6 +7,7 @@ import shlex
 
 import attrs
 from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 
 from nodepool_tx.cli.gathering import first_of
@@ -37,6 +38,8 @@ class Use:
     lease: Lease
     known_hosts: str
     waited: float
+    _told_of_loss: bool = False
+    _alarm: IDelayedCall | None = None
 
     # -- showing ---------------------------------------------------------
 
@@ -77,7 +80,7 @@ class Use:
         )
 
     def _as_json(self) -> str:
-        rows = node_report(self.lease.nodes, lambda _: True, self.visit.reactor.seconds()).rows
+        rows = node_report(self.lease.nodes, lambda _: True, self.visit.clock.seconds()).rows
         by_id = {row["id"]: row for row in rows}
         nodes = [
             {
@@ -113,27 +116,42 @@ class Use:
             return await self._wait()
         finally:
             unobserve()
+            if self._alarm is not None and self._alarm.active():
+                self._alarm.cancel()
 
     def _on_state(self, state: SessionState) -> None:
-        note = self.visit.terminal.note
+        """Tell what the connection means for the nodes, until they are lost."""
+        note, alarm = self.visit.terminal.note, self._alarm
+        if alarm is not None and alarm.active():
+            alarm.cancel()
+        if self._told_of_loss:
+            return
         if state is SessionState.SUSPENDED:
-            seconds = self.visit.client.session_timeout
-            note(f"WARNING: no connection to ZooKeeper; after {seconds:g} s without it the nodes")
-            note("are given to others")
+            left = self.visit.client.session_timeout
+            note("WARNING: no connection to ZooKeeper; without it the nodes are given to others")
+            note(f"after {left:g} s.  Trying again.")
+            self._alarm = self.visit.clock.callLater(left, self._warn_again)
         elif state is SessionState.CONNECTED:
-            note("connected to ZooKeeper again in time: the nodes are still yours")
+            note("connected to ZooKeeper again: the nodes are still yours")
         elif state is SessionState.EXPIRED:
-            nodes = ", ".join(node.id for node in self.lease.nodes)
-            note("*" * 72)
-            note(f"THE ZOOKEEPER SESSION ENDED: {nodes} IS NOT YOURS ANY MORE.")
-            note("It is being given to others. Stop using it now.")
-            note("*" * 72)
+            self._told_of_loss = True
+            ids = [node.id for node in self.lease.nodes]
+            nodes = f"NODE {ids[0]} IS" if len(ids) == 1 else f"NODES {', '.join(ids)} ARE"
+            note("*" * 78)
+            note(f"THE ZOOKEEPER SESSION ENDED: {nodes} NOT YOURS ANY MORE.")
+            note("What runs there now harms whoever gets it next.")
+            note("*" * 78)
+
+    def _warn_again(self) -> None:
+        self.visit.terminal.note(
+            "WARNING: still no connection; somebody else may be using the nodes by now"
+        )
 
     async def _wait(self) -> int:
         self.show()
         if self.visit.options.format != "json":
             self.visit.terminal.note("in use until you press Enter or Ctrl-C")
-        enough = self.visit.enough()
+        enough = self.visit.world.enough()
         enough.addErrback(lambda failure: failure.trap(CancelledError) and None)
         try:
             await first_of(enough, self.lease.lost)
@@ -166,7 +184,7 @@ class Use:
         """Run the command on one node; ssh's exit status, which is the command's."""
         alone = len(self.lease.nodes) == 1
         words = [
-            *self._ssh(node, unattended=not (alone and self.visit.interactive)),
+            *self._ssh(node, unattended=not (alone and self.visit.world.interactive)),
             remote_words(self.visit.options.command),
         ]
 
@@ -176,7 +194,7 @@ class Use:
             )
 
         try:
-            child = self.visit.spawn(words, None if alone else on_line)
+            child = self.visit.world.spawn(words, None if alone else on_line)
         except OSError as e:
             raise Complaint(f"cannot run ssh: {e}; install the package openssh-client") from e
         try:
@@ -184,5 +202,5 @@ class Use:
         finally:
             if not child.ended.called:
                 child.end()
-                await first_of(child.ended, deferLater(self.visit.reactor, _ENDING))
+                await first_of(child.ended, deferLater(self.visit.world.reactor, _ENDING))
         return await child.ended if child.ended.called else ExitCode.FAILED

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import attrs
 from kazoo.exceptions import AuthFailedError
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from nodepool_tx.cli.outcome import Complaint, ExitCode
 from nodepool_tx.cli.ssh import Spawner
@@ -19,70 +21,86 @@ from nodepool_tx.store.change import Uncertain, connection_errors
 from nodepool_tx.store.store import Store
 from nodepool_tx.txzookeeper.interface import ZookeeperAPI
 
-__all__ = ["Connect", "Verb", "Visit", "visiting"]
+__all__ = ["BROKEN", "Connect", "Verb", "Visit", "World", "visiting"]
 
 #: Seconds to read all that is in ZooKeeper, and to leave.
 _READING = 60.0
 _LEAVING = 5.0
 
-_BROKEN: tuple[type[Exception], ...] = (Uncertain, *connection_errors)
+#: The connection broke; what was asked may have happened.
+BROKEN: tuple[type[Exception], ...] = (Uncertain, *connection_errors)
 
 #: Makes a client for a target; it is not connected yet.
 Connect = Callable[[Target], ZookeeperAPI]
 
 
 @attrs.frozen(kw_only=True)
+class World:
+    """What a command finds around it, real or staged.
+
+    :ivar reactor: tells the time.
+    :ivar interactive: somebody sits at standard input.
+    :ivar enough: waits until the person there has had enough.
+    """
+
+    environ: Mapping[str, str]
+    reactor: Any
+    terminal: Terminal
+    connect: Connect
+    spawn: Spawner
+    interactive: bool
+    enough: Callable[[], Deferred[None]]
+
+
+@attrs.frozen(kw_only=True)
 class Visit:
     """All that a verb works with.
 
-    :ivar reactor: tells the time, and starts processes.
     :ivar store: current when the verb begins.
     """
 
-    reactor: Any
+    world: World
     client: ZookeeperAPI
     store: Store
     config: Config | None
     options: argparse.Namespace
-    terminal: Terminal
-    spawn: Spawner
-    #: Somebody sits at standard input.
-    interactive: bool
-    #: Waits until the person at the terminal has had enough.
-    enough: Callable[[], Deferred[None]]
+
+    @property
+    def clock(self) -> IReactorTime:
+        clock: IReactorTime = self.world.reactor
+        return clock
+
+    @property
+    def terminal(self) -> Terminal:
+        return self.world.terminal
 
 
 Verb = Callable[[Visit], Awaitable[int]]
 
 
-async def visiting(
-    target: Target,
-    connect: Connect,
-    verb: Verb,
-    arrive: Callable[[ZookeeperAPI, Store], Visit],
-    *,
-    reactor: Any,
-    patience: float,
-) -> int:
+async def visiting(world: World, target: Target, options: argparse.Namespace, verb: Verb) -> int:
     """Do ``verb`` while connected to ``target``; its exit code.
 
     Whatever the command leaves behind in ZooKeeper that is ephemeral is gone
     when this is over, also when it is cancelled.
 
-    :param patience: seconds that connecting may take.
     :raises Complaint: ZooKeeper does not answer, or stopped answering.
     """
+    reactor = world.reactor
     try:
-        client = connect(target)
+        client = world.connect(target)
     except (ValueError, OSError) as e:
         raise Complaint(f"cannot use ZooKeeper at {target.described}: {e}", ExitCode.USAGE) from e
     store = Store(client, reactor)
     try:
-        await _connected(client, target, reactor, patience)
+        await _connected(client, target, reactor, options.connect_timeout)
         store.startService()
         await _current(store, target, reactor)
-        return await verb(arrive(client, store))
-    except _BROKEN as e:
+        visit = Visit(
+            world=world, client=client, store=store, config=target.config, options=options
+        )
+        return await verb(visit)
+    except BROKEN as e:
         raise Complaint(
             f"the connection to ZooKeeper at {target.described} broke ({e or type(e).__name__}): "
             "what was asked for may have happened or not; look again",
@@ -129,6 +147,8 @@ async def _current(store: Store, target: Target, reactor: Any) -> None:
         ) from None
     finally:
         forget()
+    # Not in the middle of what told us.
+    await deferLater(reactor, 0)
 
 
 async def _quietly(leaving: Deferred[None]) -> None:
@@ -137,5 +157,5 @@ async def _quietly(leaving: Deferred[None]) -> None:
         await leaving
     except (CancelledError, TimeoutError):
         return
-    except _BROKEN:
+    except BROKEN:
         return
