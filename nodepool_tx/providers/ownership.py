@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kazoo import exceptions as zke
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.logger import Logger
 
 from nodepool_tx.store import paths
@@ -97,7 +97,7 @@ class Ownership:
             await self._client.ensure_path(path)
             self._queued = lock.acquire()
             await self._queued
-        except (*connection_errors, zke.NoNodeError, zke.CancelledError) as e:
+        except (*connection_errors, zke.NoNodeError, CancelledError) as e:
             self._log.info(
                 "waiting to look after provider {provider}: {reason}",
                 provider=self.provider,
