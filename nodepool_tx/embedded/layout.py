@@ -143,16 +143,17 @@ class Layout:
         log_config = _LOG4J.format(log=_as_property(self.log_file))
         write_atomically(self.log_config_file, log_config, 0o600)
 
-    def choose_port(self, rng: random.Random) -> int:
-        """The port used before if it is free, or else another; remembered."""
+    def remembered_port(self) -> int | None:
+        """The port of the last start; None if there was none that makes sense."""
         try:
             port = int(self.port_file.read_text())
         except (OSError, ValueError):
-            port = 0
-        if not (0 < port < 65536 and port_is_free(port)):
-            port = pick_port(rng)
-            write_atomically(self.port_file, f"{port}\n", 0o644)
-        return port
+            return None
+        return port if 0 < port < 65536 else None
+
+    def remember_port(self, port: int) -> None:
+        """Keep the port for the next start."""
+        write_atomically(self.port_file, f"{port}\n", 0o644)
 
     def log_tail(self, lines: int = 8) -> list[str]:
         """The last lines of ZooKeeper's log; none when it cannot be read."""

@@ -19,6 +19,9 @@ class OtherProcesses(Protocol):
     def find(self, layout: Layout) -> list[int]:
         """Servers that run on the data of ``layout``."""
 
+    def is_gone(self, pid: int) -> bool:
+        """Whether the process has ended and holds no file or port any more."""
+
     def signal(self, pid: int, number: int) -> None:
         """Send a signal; fine if the process is gone.
 
@@ -48,6 +51,18 @@ class ProcFs:
             return False
         words = line.rstrip(b"\0").split(b"\0")
         return words[-2:] == [MAIN_CLASS.encode(), os.fsencode(layout.config_file)]
+
+    def is_gone(self, pid: int) -> bool:
+        """See :meth:`OtherProcesses.is_gone`.
+
+        A process that ends loses its command line before its files, so that
+        :meth:`find` may miss it too early.
+        """
+        try:
+            stat = (self._root / str(pid) / "stat").read_text()
+        except OSError:
+            return True
+        return stat.rpartition(")")[2].split()[0] in ("Z", "X")
 
     def signal(self, pid: int, number: int) -> None:
         """See :meth:`OtherProcesses.signal`."""

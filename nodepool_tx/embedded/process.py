@@ -146,7 +146,7 @@ async def end_orphans(
         deadline = reactor.seconds() + patience
         while left and reactor.seconds() < deadline:
             await deferLater(reactor, 0.05)
-            left = [pid for pid in processes.find(layout) if pid in orphans]
+            left = [pid for pid in orphans if not processes.is_gone(pid)]
     if left:
         raise StateDirBusy(
             f"an earlier ZooKeeper, process {left[0]}, runs on {layout.data_dir} and does not end"

@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from nodepool_tx.embedded.layout import HOST, Layout, Lock
+from nodepool_tx.embedded.layout import HOST, Layout, Lock, pick_port, port_is_free
 from nodepool_tx.embedded.location import Location
 from nodepool_tx.embedded.probe import serves
 from nodepool_tx.embedded.proc import OtherProcesses, ProcFs
@@ -26,6 +26,7 @@ _LONGEST_PAUSE = 30.0
 #: Seconds of service after which a server counts as healthy again.
 _SETTLED = 60.0
 _ASK_EVERY = 0.05
+_PORT_PATIENCE = 2.0
 
 
 class EmbeddedZookeeper(Service):
@@ -141,7 +142,7 @@ class EmbeddedZookeeper(Service):
                 " (processes {pids})",
                 pids=orphans,
             )
-        self._port = self._layout.choose_port(self._rng)
+        self._port = await self._choose_port()
         pause = _FIRST_PAUSE
         while True:
             up_for = await self._live_and_survive()
@@ -151,7 +152,23 @@ class EmbeddedZookeeper(Service):
             self.restarts += 1
             if self._address is None:
                 # Nobody was told the port yet: another may have more luck.
-                self._port = self._layout.choose_port(self._rng)
+                self._port = await self._choose_port()
+
+    async def _choose_port(self) -> int:
+        """The port used before if it is free, or else another."""
+        port = self._layout.remembered_port()
+        deadline = self._reactor.seconds() + _PORT_PATIENCE
+        while port is not None:
+            if port_is_free(port):
+                return port
+            if self._reactor.seconds() >= deadline:
+                self._log.warn("Something else uses port {port}; choosing another", port=port)
+                break
+            # A server that was killed just now may still be holding it.
+            await deferLater(self._reactor, 0.1)
+        port = pick_port(self._rng)
+        self._layout.remember_port(port)
+        return port
 
     async def _live_and_survive(self) -> float:
         """As :meth:`_live`, when the disk is full or there are too many processes, too."""
@@ -176,6 +193,10 @@ class EmbeddedZookeeper(Service):
         took = self._reactor.seconds() - began
         if ready:
             self._announce(child, took)
+            if not self.running:
+                # Stopped by one of those who were told: we were not waiting
+                # for anything then, so that cancelling could not reach us.
+                raise CancelledError
         await child.when_ended()
         self._layout.location_file.unlink(missing_ok=True)
         self.trouble = f"ended with {child.ending}"

@@ -21,8 +21,8 @@ Listener = Callable[[], "Protocol | ConnectError"]
 class MemoryNetwork(MemoryReactorClock):
     """Connections go to what :attr:`listeners` holds; to nothing else, ever.
 
-    :ivar listeners: by address and port; an address that is missing swallows
-        connection attempts.
+    :ivar listeners: by address and port.
+    :ivar elsewhere: what meets connections to anything else; None swallows them.
     :ivar names: addresses by host name; a name that is missing is unknown, one
         with None gets no answer.
     :ivar contacted: addresses connected to, in order.
@@ -32,6 +32,7 @@ class MemoryNetwork(MemoryReactorClock):
         super().__init__()
         self.nameResolver = self
         self.listeners: dict[tuple[str, int], Listener] = {}
+        self.elsewhere: Listener | None = None
         self.names: dict[str, list[str] | None] = {}
         self.contacted: list[str] = []
         self.looked_up: list[str] = []
@@ -68,7 +69,7 @@ class MemoryNetwork(MemoryReactorClock):
             busy = any(moved)
 
     def _answer(self, connector: Any, host: str, port: int, factory: Any) -> None:
-        listener = self.listeners.get((host, port))
+        listener = self.listeners.get((host, port), self.elsewhere)
         if listener is None or connector.stoppedConnecting:
             return
         server = listener()
