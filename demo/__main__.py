@@ -7,14 +7,19 @@ import os
 import shlex
 import subprocess
 import sys
-import threading
 import time
 
 from demo import daemon, machines
 from demo.places import DEMO, ROOT
 
-#: A job that shows where it ran and lasts long enough to be looked at.
-JOB = ("nodepool", "request", "debian-small", "--", "uname -srm; echo started; sleep 1; echo done")
+#: A job that shows where it runs, and lasts until it reads a line.
+JOB = (
+    "nodepool",
+    "request",
+    "debian-small",
+    "--",
+    "uname -srm; echo working; read line; echo done",
+)
 SLOTS = 4
 
 
@@ -62,31 +67,29 @@ def wait_for_nodes(patience: float = 60.0) -> int:
 
 
 def job() -> None:
-    """Run it, and look at the nodes while it runs."""
+    """Run it, look at the nodes while it runs, and let it finish."""
     say(f"$ {shlex.join(JOB)}")
     process = subprocess.Popen(
         JOB,
         env={**os.environ, **daemon.environment()},
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    assert process.stdin is not None
     assert process.stdout is not None
-    meanwhile: list[str] = []
-    looking = threading.Thread(target=lambda: meanwhile.append(run("nodepool", "list").stdout))
-    lines = []
     for line in process.stdout:
         say(line.rstrip())
-        lines.append(line)
-        if line == "started\n":
-            looking.start()
-    if process.wait() or "started\n" not in lines:
+        if line == "working\n":
+            say()
+            say("$ nodepool list        # meanwhile, in another terminal")
+            say(run("nodepool", "list").stdout)
+            process.stdin.write("\n")
+            process.stdin.flush()
+    if process.wait():
         raise SystemExit(f"demo: the job failed with exit code {process.returncode}")
-    looking.join()
     say()
-    say("$ nodepool list          # while the job was running")
-    say("".join(meanwhile))
     wait_for_nodes()
     say("The node is back in service, under a new id:")
     say()

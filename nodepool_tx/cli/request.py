@@ -48,7 +48,7 @@ async def request_nodes(visit: Visit) -> int:
     request = await _Asking(visit).answer()
     lease = await take(visit.store, visit.clock, request)
     visit.terminal.settle()
-    known_hosts = KnownHosts(lease.nodes)
+    known_hosts = KnownHosts(lease.nodes, visit.world.environ.get("XDG_RUNTIME_DIR"))
     use = Use(visit, request, lease, known_hosts.path, visit.clock.seconds() - started)
     if visit.options.keep:
         use.show()
@@ -132,7 +132,7 @@ class _Asking:
 
     def _announce(self, wanted: NodeRequest) -> None:
         pools = pools_for(wanted, self._store.components.pools())
-        names = ", ".join(f"{pool.provider_name}/{pool.name}" for pool in pools)
+        names = ", ".join(sorted({f"{pool.provider_name}/{pool.name}" for pool in pools}))
         self._visit.terminal.note(
             f"request {self._id} for {', '.join(wanted.node_types)}"
             + (f", which {names} may serve" if names else "")

@@ -52,13 +52,13 @@ def remote_words(command: Sequence[str]) -> str:
 class KnownHosts:
     """A directory of our own with the host keys of some nodes.
 
+    :param above: where to make it, if that exists; else where temporary files go.
     :ivar path: the file.
     """
 
-    def __init__(self, nodes: Sequence[Node]) -> None:
-        self._directory = tempfile.mkdtemp(
-            prefix="nodepool-", dir=os.environ.get("XDG_RUNTIME_DIR")
-        )
+    def __init__(self, nodes: Sequence[Node], above: str | None = None) -> None:
+        place = above if above and os.path.isdir(above) else None
+        self._directory = tempfile.mkdtemp(prefix="nodepool-", dir=place)
         self.path = os.path.join(self._directory, "known_hosts")
         lines = {
             f"{_known_name(host_of(node), node.connection_port)} {key}\n": None

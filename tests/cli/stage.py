@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import pathlib
 import tempfile
 from collections.abc import Callable, Sequence
@@ -124,7 +123,7 @@ class CommandLineTestCase(SynchronousTestCase):
             return self.children[-1]
 
         world = World(
-            environ={"HOME": os.environ.get("HOME", "/")},
+            environ={"XDG_RUNTIME_DIR": str(self.config.parent)},
             reactor=self.clock,
             terminal=terminal,
             connect=connect,

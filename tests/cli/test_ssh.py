@@ -4,8 +4,6 @@ import os
 import pathlib
 import stat
 
-import pytest
-
 from nodepool_tx.cli.ssh import KnownHosts, remote_words, ssh_words
 from nodepool_tx.model import Node, NodeState
 
@@ -58,13 +56,10 @@ def test_one_word_is_a_line_for_the_remote_shell() -> None:
     assert remote_words(["echo", "$HOME", "a b"]) == "echo '$HOME' 'a b'"
 
 
-def test_known_hosts_name_the_port_where_it_is_not_22(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_known_hosts_name_the_port_where_it_is_not_22(tmp_path: pathlib.Path) -> None:
     """The file is in a directory that others cannot look into, and goes with it."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     plain = Node(id="2", state=NodeState.IN_USE, hostname="h", host_keys=("ssh-rsa CCCC",))
-    known_hosts = KnownHosts([NODE, NODE, plain])
+    known_hosts = KnownHosts([NODE, NODE, plain], str(tmp_path))
     path = pathlib.Path(known_hosts.path)
     assert path.read_text().splitlines() == [
         "[192.0.2.7]:2222 ssh-ed25519 AAAA",
