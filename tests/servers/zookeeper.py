@@ -121,6 +121,7 @@ class ZookeeperServer:
         jvm: Sequence[str] = _JVM,
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="zookeeper-test-"))
+        atexit.register(self.stop)
         self.port, self.tls_port = ports or free_ports(2)
         self._jvm = jvm
         self._process: subprocess.Popen[bytes] | None = None
@@ -227,6 +228,7 @@ class ZookeeperServer:
         """End the process and remove its files."""
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
+        atexit.unregister(self.stop)
 
 
 class Ensemble:
@@ -290,7 +292,6 @@ def shared_authority() -> Authority:
 def shared_server() -> ZookeeperServer:
     """A single server for everybody, started by whoever asks first."""
     server = ZookeeperServer(shared_authority())
-    atexit.register(server.stop)
     server.start()
     server.wait_ready()
     return server
@@ -300,7 +301,6 @@ def shared_server() -> ZookeeperServer:
 def shared_ensemble() -> Ensemble:
     """Three servers for everybody; leave them all running and in good health."""
     ensemble = Ensemble(shared_authority())
-    atexit.register(ensemble.stop)
     ensemble.start()
     return ensemble
 

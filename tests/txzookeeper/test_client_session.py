@@ -8,6 +8,7 @@ from typing import Any
 
 from kazoo.exceptions import (
     AuthFailedError,
+    BadArgumentsError,
     ConnectionClosedError,
     ConnectionLoss,
     SessionClosedRequireSaslError,
@@ -368,6 +369,44 @@ class ServerChoiceTests(ScriptedTestCase):
         self.reactor.servers["127.0.0.1", 2] = self.server
         self.reactor.pump([0.5] * 40)
         self.assertEqual(client.server, "gone (127.0.0.1:2)")
+
+    def test_broken_resolver(self) -> None:
+        """A resolver that raises is logged, and asked again after a pause."""
+        client = make_client(self.reactor, "zk")
+        self.reactor.nameResolver = None  # type: ignore[assignment]
+        client.connect()
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+        self.reactor.nameResolver = self.reactor
+        self.reactor.names["zk"] = ["127.0.0.1"]
+        self.reactor.pump([0.5] * 3)
+        self.assertEqual(client.server, "zk (127.0.0.1:2181)")
+
+
+class BadPathTests(ScriptedTestCase):
+    """Paths that no server would take."""
+
+    def test_bad_paths(self) -> None:
+        """They fail every kind of request, and nothing is sent."""
+        client = self.connected()
+        for path in ("", "a", "/a/", "//", "/a//b"):
+            for request in (
+                client.get(path),
+                client.exists(path),
+                client.get_children_and_watch(path)[0],
+                client.set(path, b""),
+                client.delete(path),
+                client.create(path),
+                client.create(path, makepath=True),
+                client.ensure_path(path),
+                client.delete_tree(path),
+                client.watch(path, lambda _: None),
+                client.sync(path),
+            ):
+                self.failureResultOf(request, BadArgumentsError)
+        self.failureResultOf(client.create("a/", sequence=True), BadArgumentsError)
+        self.reactor.settle()
+        self.assertEqual(self.server.opcodes(), [])
+        self.assertEqual(client.counters.watches, 0)
 
 
 class ClosingTests(ScriptedTestCase):
