@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -197,16 +197,19 @@ class ScriptedSource:
     """Answers checks as the test says; without a word every node is fit.
 
     :ivar asked: the nodes checked so far, in order.
-    :ivar on_unfit: what the provider does about a node that is not fit.
+    :ivar held: the checks that have no answer yet, by node.
+    :ivar given_up: the nodes whose checks were cancelled.
+    :ivar on_unfit: what the provider does about a node that is not fit, before
+        it says so.
     """
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        self._unfit: set[str] = set()
-        self._holding = False
         self.held: dict[str, Deferred[bool]] = {}
         self.given_up: list[str] = []
-        self.on_unfit: Any = lambda node_id: None
+        self.on_unfit: Callable[[str], Deferred[None]] = lambda node_id: succeed(None)
+        self._unfit: set[str] = set()
+        self._holding = False
 
     def hold(self) -> None:
         """Answer no check before :meth:`answer`."""
@@ -222,27 +225,26 @@ class ScriptedSource:
         self._unfit.update(node_ids)
 
     def answer(self, node_id: str) -> None:
-        fit = self._answer(node_id)
-        self.held.pop(node_id).callback(fit)
-
-    def _answer(self, node_id: str) -> bool:
-        if node_id in self._unfit:
-            self.on_unfit(node_id)
-            return False
-        return True
+        check = self.held.pop(node_id)
+        self._answer(node_id).addCallback(check.callback)
 
     def check(self, node: Node) -> Deferred[bool]:
         self.asked.append(node.id)
         if not self._holding:
-            return succeed(self._answer(node.id))
+            return self._answer(node.id)
         assert node.id not in self.held, f"node {node.id} is checked twice at once"
-        deferred: Deferred[bool] = Deferred(lambda _: self._give_up(node.id))
-        self.held[node.id] = deferred
-        return deferred
+        check: Deferred[bool] = Deferred(lambda _: self._give_up(node.id))
+        self.held[node.id] = check
+        return check
+
+    def _answer(self, node_id: str) -> Deferred[bool]:
+        if node_id not in self._unfit:
+            return succeed(True)
+        return self.on_unfit(node_id).addCallback(lambda _: False)
 
     def _give_up(self, node_id: str) -> None:
         self.given_up.append(node_id)
-        del self.held[node_id]
+        self.held.pop(node_id, None)
 
 
 _source: type[NodeSource] = ScriptedSource
@@ -303,6 +305,7 @@ class PoolTestCase(ZookeeperTestCase):
             admission or Admission(),
         )
         pool.startService()
+        self.addCleanup(pool.stopService)
         launcher.pools.append(pool)
         return pool
 
@@ -313,9 +316,10 @@ class PoolTestCase(ZookeeperTestCase):
         self.settle()
         return self.pool
 
-    def out_of_service(self, node_id: str) -> None:
+    def out_of_service(self, node_id: str) -> Deferred[None]:
         """What a provider does with a node that failed its check."""
         self.change_node(node_id, state=NodeState.DELETING)
+        return Deferred.fromCoroutine(self.store.barrier())
 
     # -- asserting -------------------------------------------------------
 
