@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -29,6 +29,7 @@ from nodepool_tx.nodescan.interface import (
     ConnectFailure,
     NotSSH,
     ScanError,
+    Scanner,
     ScanTimeout,
 )
 
@@ -244,3 +245,13 @@ class MemoryScanner:
         """See :meth:`Scanner.resolve`."""
         look = Look("resolve", host, port, self.RESOLVE_TIMEOUT, False)
         return _Pending[Address](self._clock, self._hosts, look).done
+
+
+if TYPE_CHECKING:
+    from nodepool_tx.nodescan.scanner import ReactorScanner
+    from nodepool_tx.nodescan.simulated import SimulatedHosts
+
+    def _all_are_scanners(
+        memory: MemoryScanner, real: ReactorScanner, simulated: SimulatedHosts
+    ) -> tuple[Scanner, ...]:
+        return memory, real, simulated
