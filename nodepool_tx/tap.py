@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from twisted.application.service import MultiService
+from twisted.internet.defer import succeed
 from twisted.logger import ILogObserver, InvalidLogLevelError, LogLevel
 from twisted.python import usage
 from twisted.python.logfile import LogFile
