@@ -145,6 +145,13 @@ class TreeTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(create("/x/y")), "/x/y")
         self.failureResultOf(create("/x/y"), NodeExistsError)
 
+    def test_tree_is_removed_from_the_bottom(self) -> None:
+        """Each znode is listed once and deleted once, children before parents."""
+        tree = Tree("/t", "/t/a", "/t/a/1", "/t/a/2", "/t/b")
+        self.successResultOf(Deferred.fromCoroutine(delete_tree(tree.ask, "/t")))
+        self.assertEqual(tree.paths, {"/"})
+        self.assertEqual(tree.kinds(), ["GetChildren"] * 5 + ["Delete"] * 5)
+
     def test_tree_grows_while_it_is_removed(self) -> None:
         """What is added meanwhile is removed, too."""
         tree = Tree("/t", "/t/a", "/t/a/1", "/tt")
