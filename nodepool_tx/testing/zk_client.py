@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kazoo.exceptions import (
@@ -233,8 +233,7 @@ class MemoryClient:
         names = full.split("/")[1:]
         paths = ["/" + "/".join(names[: depth + 1]) for depth in range(len(names))]
         while await self._link.request("exists", (full,), lambda: self._exists(full)) is None:
-            for made in [create(path).addErrback(_ignore_race) for path in paths]:
-                await made
+            await _all([create(path).addErrback(_ignore_race) for path in paths])
 
     async def _delete_tree(self, path: str) -> None:
         while True:
@@ -243,12 +242,7 @@ class MemoryClient:
             except NoNodeError:
                 return
             above = "" if path == "/" else path
-            try:
-                await gatherResults(
-                    [self.delete_tree(f"{above}/{name}") for name in names], consumeErrors=True
-                )
-            except FirstError as e:
-                e.subFailure.raiseException()
+            await _all([self.delete_tree(f"{above}/{name}") for name in names])
             try:
                 await self.delete(path)
             except NotEmptyError:
@@ -277,6 +271,14 @@ class MemoryClient:
             lambda: self._server.write(change),
             size=size,
         )
+
+
+async def _all(requests: Sequence[Deferred[Any]]) -> None:
+    """Wait for all of them, or for the first that fails."""
+    try:
+        await gatherResults(requests, consumeErrors=True)
+    except FirstError as e:
+        e.subFailure.raiseException()
 
 
 def _ignore_race(failure: Any) -> None:

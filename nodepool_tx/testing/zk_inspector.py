@@ -230,6 +230,10 @@ class Inspector:
         """How many watches the server holds."""
         return len(self._server.watches)
 
+    def observers(self, client: MemoryClient) -> int:
+        """How many observe the client's states."""
+        return self._links[client].observers
+
     # -- time ------------------------------------------------------------
 
     def settle(self, clock: Clock, *, limit: int = 1_000_000) -> None:

@@ -232,6 +232,10 @@ class Link:
             times.append(self._dialing.getTime())
         return min((time for time in times if time is not None), default=None)
 
+    @property
+    def observers(self) -> int:
+        return len(self._observers)
+
     def cut(self, executes: int = 0) -> None:
         """Break the connection, after the server got ``executes`` more requests."""
         if not self._attached:

@@ -894,7 +894,11 @@ def check_barrier(zookeeper: MemoryZookeeper, cache: TreeCache) -> Deferred[None
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.sampled_from(PATHS), max_size=4), st.booleans(), st.lists(actions, max_size=40))
+@given(
+    st.lists(st.sampled_from(PATHS), max_size=4),
+    st.booleans(),
+    st.lists(actions, min_size=10, max_size=60),
+)
 def test_settled_cache_equals_the_tree(
     existing: list[str], settled: bool, history: list[Any]
 ) -> None:
