@@ -17,10 +17,11 @@ from pathlib import Path
 
 import attrs
 
-from benchmarks import report, scenarios
+from benchmarks import plot, report, scenarios
 from benchmarks.cached_venvs import NODEPOOL, environment
-from benchmarks.daemons import CHECKOUT, OURS, REFERENCE, Daemon, Endpoint, zookeeper
+from benchmarks.daemons import CHECKOUT, OURS, OURS_TIMED, REFERENCE, Daemon, Endpoint, zookeeper
 from benchmarks.listeners import accepting
+from benchmarks.measured import Results
 from benchmarks.scenarios import Bench, Numbers
 
 LIMIT = 240.0
@@ -34,6 +35,8 @@ class Scenario:
     name: str
     measure: Callable[[Bench, Daemon], Awaitable[Numbers]]
     every_run: bool = True
+    ours_timed: bool = False
+    """Our launcher only, with its passes timed from inside."""
 
 
 def plan(quick: bool, probe: int) -> list[Scenario]:
@@ -50,6 +53,11 @@ def plan(quick: bool, probe: int) -> list[Scenario]:
         Scenario("10 nodes", make(scenarios.busy, nodes=10, clients=100, seconds=long)),
         Scenario("registration", make(scenarios.registration, nodes=2_000)),
         Scenario("queue", make(scenarios.queue, nodes=nodes, queued=queued, requests=few)),
+        Scenario(
+            "passes",
+            make(scenarios.passes, nodes=nodes, queued=queued, requests=few),
+            ours_timed=True,
+        ),
     ]
     if quick:
         return every
@@ -63,19 +71,22 @@ def plan(quick: bool, probe: int) -> list[Scenario]:
 
 async def measure(
     endpoint: Endpoint, folder: Path, quick: bool, runs: int, daemons: tuple[Daemon, ...]
-) -> report.Results:
+) -> Results:
     """Run everything; what fails is noted and the rest goes on."""
     bench = Bench(endpoint, folder)
-    results = report.Results(quick=quick, runs=runs, daemons=[d.name for d in daemons])
+    results = Results(quick=quick, runs=runs, daemons=[d.name for d in daemons])
     async with accepting(100) as probe:
         seconds = 3.0 if quick else 5.0
-        say("the load by itself")
-        results.ceiling = await scenarios.client_ceiling(bench, 100, 100, seconds)
         for run in range(runs):
+            say(f"run {run + 1} of {runs}, the load by itself")
+            results.ceilings.append(await scenarios.client_ceiling(bench, 100, 100, seconds))
+            say("  " + report.one_line(results.ceilings[-1]))
             for scenario in plan(quick, probe):
                 if run and not scenario.every_run:
                     continue
                 order = daemons if run % 2 == 0 else daemons[::-1]
+                if scenario.ours_timed:
+                    order = (OURS_TIMED,) if OURS in daemons else ()
                 for daemon in order:
                     title = f"run {run + 1} of {runs}, {scenario.name}, {daemon.name}"
                     say(title)
@@ -109,16 +120,20 @@ def main() -> int:
         "--results", type=Path, default=CHECKOUT / "benchmarks" / "results", help="where to write"
     )
     options = parser.parse_args()
-    report.require_matplotlib()
+    plot.require_matplotlib()
     daemons = tuple(d for d in DAEMONS if options.only in (None, d.name))
     if REFERENCE in daemons:
         environment(NODEPOOL)
     runs = options.runs or (1 if options.quick else 3)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="nodepool-benchmark-") as folder:
+        elsewhere = report.busy_elsewhere()
+        if elsewhere > 0.1:
+            say(f"this machine is {elsewhere:.0%} busy with something else: numbers will be worse")
         say("starting ZooKeeper")
         with zookeeper() as endpoint:
             results = asyncio.run(measure(endpoint, Path(folder), options.quick, runs, daemons))
+    results.busy_elsewhere = elsewhere
     results.seconds = time.perf_counter() - started
     for path in report.write(results, options.results):
         say(f"wrote {path}")

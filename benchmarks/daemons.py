@@ -152,8 +152,16 @@ def _ours(config: Path, state: Path) -> list[str]:
     ]
 
 
+def _ours_timed(config: Path, state: Path) -> list[str]:
+    arguments = _ours(config, state)[1:]
+    return [sys.executable, "-m", "benchmarks.timed_passes", str(state / PASSES), *arguments]
+
+
+PASSES = "passes"
 REFERENCE = Daemon("Nodepool 11", _reference)
 OURS = Daemon("nodepool_tx", _ours)
+OURS_TIMED = Daemon("nodepool_tx", _ours_timed)
+"""Ours, with the length of each pass noted in the file `passes` in its state folder."""
 
 
 class Died(Exception):
@@ -180,15 +188,15 @@ class Launcher:
     ) -> None:
         self.daemon = daemon
         folder.mkdir(parents=True)
-        state = folder / "state"
-        state.mkdir()
+        self.state = folder / "state"
+        self.state.mkdir()
         self.config = folder / "nodepool.yaml"
         self.write(config)
         self.log = folder / "log"
         with self.log.open("wb") as log:
             self.started = time.perf_counter()
             self._process = subprocess.Popen(
-                daemon.command(self.config, state),
+                daemon.command(self.config, self.state),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

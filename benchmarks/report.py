@@ -2,48 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import platform
 import statistics
 import sys
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
 import attrs
 
+from benchmarks.measured import MEBIBYTE, Results
+from benchmarks.plot import draw
 from benchmarks.scenarios import Numbers
-
-MEBIBYTE = 1024 * 1024
-
-
-@attrs.define
-class Results:
-    """Everything one comparison measured: for each scenario and launcher, a list of runs."""
-
-    quick: bool
-    runs: int
-    daemons: list[str]
-    measured: dict[str, dict[str, list[Numbers]]] = attrs.field(factory=dict)
-    ceiling: Numbers = attrs.field(factory=dict)
-    failures: list[str] = attrs.field(factory=list)
-    seconds: float = 0.0
-
-    def add(self, scenario: str, daemon: str, numbers: Numbers) -> None:
-        """Note one run."""
-        self.measured.setdefault(scenario, {}).setdefault(daemon, []).append(numbers)
-
-    def values(self, scenario: str, daemon: str, number: str) -> list[float]:
-        """One number of every run; empty where it was not measured."""
-        return [run[number] for run in self.measured.get(scenario, {}).get(daemon, [])]
 
 
 def _seconds(value: float) -> str:
-    if value < 0.0995:
-        return f"{value * 1000:.2g} ms" if value < 0.01 else f"{value * 1000:.0f} ms"
-    return f"{value:.2f} s"
+    if value >= 0.0995:
+        return f"{value:.2f} s"
+    return f"{value * 1000:.0f} ms" if value >= 0.00995 else f"{value * 1000:.2g} ms"
 
 
 def _rate(value: float) -> str:
@@ -79,7 +58,7 @@ ROWS = (
     Row("Hand-out, one job after another, 95 %", "idle", "successive p95 s", _seconds),
     Row("Hand-out, asked at random moments, median", "idle", "random median s", _seconds),
     Row("100 nodes, 100 clients: jobs a second", "100 nodes", "jobs per second", _rate, True, 10),
-    Row("100 nodes, 100 clients: median wait", "100 nodes", "median wait s", _seconds),
+    Row("100 nodes, 100 clients: median wait, or so far", "100 nodes", "median wait s", _seconds),
     Row(
         "100 nodes, 100 clients: launcher's CPU a job",
         "100 nodes",
@@ -87,7 +66,7 @@ ROWS = (
         _seconds,
     ),
     Row("10 nodes, 100 clients: jobs a second", "10 nodes", "jobs per second", _rate, True, 50),
-    Row("10 nodes, 100 clients: median wait", "10 nodes", "median wait s", _seconds),
+    Row("10 nodes, 100 clients: median wait, or so far", "10 nodes", "median wait s", _seconds),
     Row(
         "2,000 nodes registered after program start",
         "registration",
@@ -129,6 +108,8 @@ ROWS = (
         "launcher cpu s per request with",
         _seconds,
     ),
+    Row("{many} nodes, {queued} stuck: a pass, median", "passes", "median s", _seconds),
+    Row("{many} nodes, {queued} stuck: the longest pass", "passes", "longest s", _seconds),
     Row("{many} nodes, {queued} stuck: memory", "queue", "resident bytes", _memory),
 )
 
@@ -173,7 +154,7 @@ def _line(cells: Sequence[str]) -> str:
 
 def _cell(row: Row, found: Sequence[float]) -> str:
     if not found:
-        return "not measured"
+        return "-"
     text = row.text(statistics.median(found))
     if len(found) > 1 and row.text(min(found)) != row.text(max(found)):
         text += f" ({row.text(min(found))} to {row.text(max(found))})"
@@ -183,17 +164,30 @@ def _cell(row: Row, found: Sequence[float]) -> str:
 def _circumstances(results: Results) -> str:
     cores = len(os.sched_getaffinity(0))
     version = ".".join(map(str, sys.version_info[:3]))
-    runs = (
-        "one run"
-        if results.runs == 1
-        else f"medians of {results.runs} interleaved runs, and their range"
-    )
+    runs = "One run"
+    if results.runs > 1:
+        runs = f"Medians of {results.runs} interleaved runs, and their range,"
+    ceiling = statistics.median([run["jobs per second"] for run in results.ceilings] or [0.0])
     return (
-        f"{runs[0].upper()}{runs[1:]} on {cores} cores ({platform.machine()}), Python {version}, "
-        f"one ZooKeeper over TLS for both; the load by itself reaches "
-        f"{_rate(results.ceiling.get('jobs per second', 0.0))} jobs a second. "
+        f"{runs} on {cores} cores ({platform.machine()}), Python {version}, one ZooKeeper over "
+        f"TLS for both. The load alone, answered in its own process, reaches {_rate(ceiling)} "
+        f"jobs a second. At the start others used {results.busy_elsewhere:.0%} of the processor. "
         f"{datetime.now(timezone.utc):%Y-%m-%d}."
     )
+
+
+def busy_elsewhere(seconds: float = 2.0) -> float:
+    """Watch for so long which share of the processor is used while we do nothing."""
+    before = _ticks()
+    time.sleep(seconds)
+    idle, total = (after - earlier for after, earlier in zip(_ticks(), before, strict=True))
+    return 1.0 - idle / total
+
+
+def _ticks() -> tuple[int, int]:
+    """The processors' idle and total time so far."""
+    values = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return values[3] + values[4], sum(values)
 
 
 def one_line(numbers: Numbers) -> str:
@@ -209,87 +203,10 @@ def one_line(numbers: Numbers) -> str:
     return ", ".join(parts)
 
 
-def require_matplotlib() -> None:
-    """:raises SystemExit: where the plot could not be drawn, before anything is measured."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise SystemExit("the plot needs matplotlib: pip install -e '.[bench]'")
-
-
 def write(results: Results, folder: Path) -> list[Path]:
     """Write table, plot and raw numbers; answers the files."""
     folder.mkdir(parents=True, exist_ok=True)
     raw, text = folder / "comparison.json", folder / "comparison.md"
     raw.write_text(json.dumps(attrs.asdict(results), indent=1) + "\n")
     text.write_text(table(results))
-    return [raw, text, *_plot(results, folder)]
-
-
-_PANELS: tuple[tuple[str, tuple[tuple[str, str, str], ...], float, bool], ...] = (
-    (
-        "request to hand-out, ms",
-        (
-            ("idle", "successive median s", "nothing\nelse"),
-            ("100 nodes", "median wait s", "100 nodes,\n100 clients"),
-            ("10 nodes", "median wait s", "10 nodes,\n100 clients"),
-            ("queue", "median s with", "long queue\nstuck"),
-        ),
-        1000.0,
-        True,
-    ),
-    (
-        "jobs a second",
-        (
-            ("100 nodes", "jobs per second", "100 nodes"),
-            ("10 nodes", "jobs per second", "10 nodes"),
-        ),
-        1.0,
-        True,
-    ),
-    ("2,000 nodes registered, s", (("registration", "start to last node s", ""),), 1.0, False),
-    (
-        "memory, MiB",
-        (
-            ("idle", "resident bytes", "10 nodes"),
-            ("registration", "resident bytes", "2,000 nodes"),
-        ),
-        1 / MEBIBYTE,
-        False,
-    ),
-)
-_COLOURS = ("#9aa5b1", "#0b6e4f")
-
-
-def _plot(results: Results, folder: Path) -> list[Path]:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-    from matplotlib.patches import Patch
-
-    widths = [len(bars) + 0.6 for _, bars, _, _ in _PANELS]
-    figure, axes = pyplot.subplots(1, len(_PANELS), figsize=(13, 3.8), width_ratios=widths)
-    for axis, (title, bars, scale, logarithmic) in zip(axes, _PANELS, strict=True):
-        for offset, name in enumerate(results.daemons):
-            for place, (scenario, number, _) in enumerate(bars):
-                found = results.values(scenario, name, number)
-                if not found:
-                    continue
-                value = statistics.median(found) * scale
-                bar = axis.bar(place + 0.4 * offset, value, 0.38, color=_COLOURS[offset])
-                label = f"{value:.3g}" if value < 100 else f"{value:,.0f}"
-                axis.bar_label(bar, [label], fontsize=8)
-        axis.set_xticks([place + 0.2 for place in range(len(bars))], [bar[2] for bar in bars])
-        axis.tick_params(labelsize=8)
-        axis.set_title(title, fontsize=10)
-        axis.margins(y=0.12)
-        if logarithmic:
-            axis.set_yscale("log")
-        axis.spines[["top", "right"]].set_visible(False)
-    handles = [Patch(color=colour) for colour in _COLOURS]
-    figure.legend(handles, results.daemons, loc="lower center", ncols=2, frameon=False)
-    figure.tight_layout(rect=(0, 0.07, 1, 1))
-    paths = [folder / "comparison.svg", folder / "comparison.png"]
-    for path in paths:
-        figure.savefig(path, dpi=120, metadata={"Date": None} if path.suffix == ".svg" else None)
-    pyplot.close(figure)
-    return paths
+    return [raw, text, *draw(results, folder)]

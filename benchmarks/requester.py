@@ -34,7 +34,8 @@ class Ledger:
 
     holders: dict[str, str] = attrs.field(factory=dict)
     waits: list[float] = attrs.field(factory=list)
-    waiting: set[asyncio.Task[Any]] = attrs.field(factory=set)
+    waiting: dict[asyncio.Task[Any], float] = attrs.field(factory=dict)
+    """Who waits for an answer, and since when."""
 
     def take(self, node: str, request: str) -> None:
         """Note that a request has a node.  :raises HandOutError: if another one has it."""
@@ -58,28 +59,28 @@ class HeldNode:
     contender: str
 
 
-def request_body(labels: list[str], requestor: str = "benchmark") -> bytes:
+def request_body(labels: list[str], tenant: str = "benchmark") -> bytes:
     """A request as Zuul writes it."""
     now = time.time()
     return json.dumps(
         {
             "requestor_data": {"build_set_uuid": uuid.uuid4().hex, "job_name": "benchmark"},
             "node_types": labels,
-            "requestor": requestor,
+            "requestor": "benchmark",
             "created_time": now,
             "provider": None,
             "state": "requested",
             "state_time": now,
             "relative_priority": 0,
             "event_id": uuid.uuid4().hex,
-            "tenant_name": "benchmark",
+            "tenant_name": tenant,
         }
     ).encode()
 
 
-async def ask(connection: Connection, labels: list[str]) -> str:
+async def ask(connection: Connection, labels: list[str], tenant: str = "benchmark") -> str:
     """Write a request; answers its id."""
-    prefix, body = f"{REQUESTS}/{PRECEDENCE}-", request_body(labels)
+    prefix, body = f"{REQUESTS}/{PRECEDENCE}-", request_body(labels, tenant)
     try:
         path = await connection.create(prefix, body, SEQUENCE)
     except NoNodeError:
@@ -168,14 +169,14 @@ async def use_one(connection: Connection, label: str, ledger: Ledger) -> float:
     request = await ask(connection, [label])
     task = asyncio.current_task()
     assert task is not None
-    ledger.waiting.add(task)
+    ledger.waiting[task] = asked
     try:
         nodes = await wait_until_answered(connection, request)
     except asyncio.CancelledError:
         await connection.delete(f"{REQUESTS}/{request}")
         raise
     finally:
-        ledger.waiting.discard(task)
+        del ledger.waiting[task]
     waited = time.perf_counter() - asked
     for node in nodes:
         ledger.take(node, request)

@@ -21,7 +21,7 @@ from kazoo.exceptions import NoNodeError
 
 from benchmarks import requester
 from benchmarks.connection import Connection
-from benchmarks.daemons import Daemon, Endpoint, Launcher, StaticNodes, configuration
+from benchmarks.daemons import PASSES, Daemon, Endpoint, Launcher, StaticNodes, configuration
 
 Numbers = dict[str, float]
 CONNECTIONS = 8
@@ -128,28 +128,29 @@ async def busy(
             connections = [
                 await stack.enter_async_context(await bench.connect()) for _ in range(CONNECTIONS)
             ]
-            ledger = requester.Ledger()
-            elapsed = await load(connections, "only", clients, seconds, ledger)
+            done = await load(connections, "only", clients, seconds)
         cpu = launcher.usage().cpu - before.cpu
     return {
-        "jobs per second": len(ledger.waits) / elapsed,
-        "median wait s": statistics.median(ledger.waits),
-        "p95 wait s": percentile(ledger.waits, 0.95),
-        "launcher cpu s per job": cpu / len(ledger.waits),
+        "jobs per second": done.jobs / done.seconds,
+        "median wait s": statistics.median(done.waits),
+        "p95 wait s": percentile(done.waits, 0.95),
+        "launcher cpu s per job": cpu / done.jobs,
     }
 
 
-async def load(
-    connections: Sequence[Connection],
-    label: str,
-    clients: int,
-    seconds: float,
-    ledger: requester.Ledger,
-) -> float:
-    """Let clients work for a while; answers for how long they did.
+@attrs.frozen
+class Load:
+    """What clients got done."""
 
-    Requests still open at the end are withdrawn and not counted.
-    """
+    seconds: float
+    jobs: int
+    waits: tuple[float, ...]
+    """Of each job, in seconds, and of each request still open how long it has been so far."""
+
+
+async def load(connections: Sequence[Connection], label: str, clients: int, seconds: float) -> Load:
+    """Let clients work for a while; then withdraw the requests that are open."""
+    ledger = requester.Ledger()
     started = time.perf_counter()
     stop = started + seconds
 
@@ -162,16 +163,15 @@ async def load(
         for index in range(clients)
     ]
     await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
-    elapsed = time.perf_counter() - started
-    done = len(ledger.waits)
+    ended = time.perf_counter()
+    open_so_far = [ended - since for since in ledger.waiting.values()]
+    done = Load(ended - started, len(ledger.waits), (*ledger.waits, *open_so_far))
     for waiting in list(ledger.waiting):
         waiting.cancel()
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(result, Exception):
             raise result
-    del ledger.waits[done:]
-    return elapsed
+    return done
 
 
 async def registration(bench: Bench, daemon: Daemon, nodes: int) -> Numbers:
@@ -190,21 +190,18 @@ async def registration(bench: Bench, daemon: Daemon, nodes: int) -> Numbers:
 
 async def queue(bench: Bench, daemon: Daemon, nodes: int, queued: int, requests: int) -> Numbers:
     """How much a queue that cannot be served delays a request that can."""
-    groups = [StaticNodes("taken", 10), StaticNodes("free", nodes - 10, first=10)]
-    async with bench.launcher(daemon, groups) as (launcher, connection):
+    async with bench.launcher(daemon, _stuck_groups(nodes)) as (launcher, connection):
         _, last = await registered(launcher, connection, nodes)
-        taken = await _take(connection, "taken", 10)
+        await _take(connection, STUCK)
         without = await _latency(launcher, connection, requests)
         started = time.perf_counter()
-        await asyncio.gather(*(requester.ask(connection, ["taken"]) for _ in range(queued)))
+        await _fill(connection, queued)
         before = launcher.usage().cpu
         await requester.use_one(connection, "free", requester.Ledger())
         settled = time.perf_counter() - started
         settling = launcher.usage().cpu - before
         with_queue = await _latency(launcher, connection, requests)
         resident = launcher.usage().resident
-        for contender in taken:
-            await connection.delete(contender)
     return {
         "start to last node s": last,
         "median s without": without["median"],
@@ -219,16 +216,51 @@ async def queue(bench: Bench, daemon: Daemon, nodes: int, queued: int, requests:
     }
 
 
-async def _take(connection: Connection, label: str, count: int) -> list[str]:
-    """Use nodes and keep them; answers the locks held on them."""
-    contenders = []
-    requests = [await requester.ask(connection, [label]) for _ in range(count)]
+async def passes(bench: Bench, daemon: Daemon, nodes: int, queued: int, requests: int) -> Numbers:
+    """How long our launcher's passes take while that queue is there."""
+    async with bench.launcher(daemon, _stuck_groups(nodes)) as (launcher, connection):
+        await registered(launcher, connection, nodes)
+        await _take(connection, STUCK)
+        await _fill(connection, queued)
+        await requester.use_one(connection, "free", requester.Ledger())
+        since = time.time()
+        await _latency(launcher, connection, requests)
+        lines = (launcher.state / PASSES).read_text().splitlines()
+    seen = [tuple(map(float, line.split())) for line in lines]
+    durations = [duration for ended, _, duration in seen if ended > since]
+    return {
+        "median s": statistics.median(durations),
+        "longest s": max(durations),
+        "passes per request": len(durations) / requests,
+    }
+
+
+STUCK = tuple(f"taken-{number}" for number in range(10))
+
+
+def _stuck_groups(nodes: int) -> list[StaticNodes]:
+    taken = [StaticNodes(label, 1, first=index) for index, label in enumerate(STUCK)]
+    return [*taken, StaticNodes("free", nodes - len(STUCK), first=len(STUCK))]
+
+
+async def _fill(connection: Connection, queued: int) -> None:
+    """Queue requests for one or two taken nodes, from several tenants."""
+    asking = []
+    for number in range(queued):
+        labels = [STUCK[number % 10]]
+        if number % 3 == 0:
+            labels.append(STUCK[number // 10 % 10])
+        asking.append(requester.ask(connection, labels, f"tenant-{number % 7}"))
+    await asyncio.gather(*asking)
+
+
+async def _take(connection: Connection, labels: Sequence[str]) -> None:
+    """Use a node of each label, and keep it until the connection closes."""
+    requests = [await requester.ask(connection, [label]) for label in labels]
     for request in requests:
         nodes = await requester.wait_until_answered(connection, request)
         for held in await requester.accept(connection, request, nodes):
             await requester.set_state(connection, held, "in-use")
-            contenders.append(held.contender)
-    return contenders
 
 
 async def _latency(launcher: Launcher, connection: Connection, requests: int) -> Numbers:
@@ -258,19 +290,18 @@ async def client_ceiling(bench: Bench, nodes: int, clients: int, seconds: float)
             body = json.dumps({"state": "ready", "type": ["only"], "allocated_to": None})
             path = await answering.create(f"{requester.NODES}/", body.encode(), 2)
             free.append(path.rsplit("/", 1)[1])
-        ledger = requester.Ledger()
         responder = asyncio.create_task(_respond(answering, free))
         before = time.process_time()
-        elapsed = await load(connections, "only", clients, seconds, ledger)
+        done = await load(connections, "only", clients, seconds)
         cpu = time.process_time() - before
         responder.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await responder
         await answering.delete_tree("/nodepool")
     return {
-        "jobs per second": len(ledger.waits) / elapsed,
-        "median wait s": statistics.median(ledger.waits),
-        "client cpu share": cpu / elapsed,
+        "jobs per second": done.jobs / done.seconds,
+        "median wait s": statistics.median(done.waits),
+        "client cpu share": cpu / done.seconds,
     }
 
 
