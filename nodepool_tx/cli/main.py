@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         terminal=terminal,
         connect=_client_maker(reactor),
         spawn=ProcessSpawner(reactor),
-        interactive=sys.stdin is not None and sys.stdin.isatty(),
+        interactive=sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty(),
         enough=EndOfPatience(reactor, sys.stdin).wait,
     )
     code = run(reactor, lambda: execute(world, options), terminal, debug=options.debug)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -79,7 +80,12 @@ def _known_name(host: str, port: Any) -> str:
 
 
 def ssh_words(
-    node: Node, known_hosts: str, identity: str | None = None, *, unattended: bool = False
+    node: Node,
+    known_hosts: str,
+    identity: str | None = None,
+    *,
+    unattended: bool = False,
+    terminal: bool = False,
 ) -> list[str]:
     """The command line of an ssh that trusts this node's host keys and no others.
 
@@ -87,6 +93,8 @@ def ssh_words(
     false``: nothing can be checked there.
 
     :param unattended: never ask anything, fail instead.
+    :param terminal: give what runs there a terminal, so that it is
+        interrupted when we are.
     """
     if node.host_keys:
         settings = [
@@ -99,7 +107,7 @@ def ssh_words(
         settings = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]
     if unattended:
         settings += ["BatchMode=yes", "ConnectTimeout=20"]
-    words = ["ssh"]
+    words = ["ssh", "-t"] if terminal else ["ssh"]
     for setting in settings:
         words += ["-o", setting]
     if identity:
@@ -163,13 +171,15 @@ class _Process(ProcessProtocol):
 
 
 class ProcessSpawner:
-    """Starts programs of this machine.
+    """Starts programs of this machine, which end when we do, however that happens.
 
     :param reactor: an IReactorProcess.
     """
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
+        setpriv = shutil.which("setpriv")
+        self._wrapper = [setpriv, "--pdeathsig", "TERM"] if setpriv else []
 
     def __call__(self, words: Sequence[str], on_line: Callable[[str], None] | None) -> Child:
         process = _Process(on_line)
@@ -181,4 +191,5 @@ class ProcessSpawner:
         return process
 
     def _spawn(self, process: _Process, words: Sequence[str], streams: dict[int, Any]) -> None:
-        self._reactor.spawnProcess(process, words[0], list(words), env=None, childFDs=streams)
+        words = [*self._wrapper, *words]
+        self._reactor.spawnProcess(process, words[0], words, env=None, childFDs=streams)

@@ -82,4 +82,9 @@ def _embedded(state_dir: str, config: Config | None, otherwise: str) -> Target:
     address = locate(state_dir)
     if address is None:
         raise Complaint(otherwise, ExitCode.NO_ZOOKEEPER)
-    return Target(address, f"{address}, the embedded one of {state_dir}", config=config)
+    return Target(
+        address,
+        f"{address}, the embedded one of {state_dir}",
+        session_timeout=config.zookeeper_timeout if config else 10.0,
+        config=config,
+    )

@@ -98,8 +98,14 @@ class Use:
     def _labelled(self) -> list[tuple[Node, str]]:
         return list(zip(self.lease.nodes, self.request.node_types, strict=True))
 
-    def _ssh(self, node: Node, *, unattended: bool = False) -> list[str]:
-        return ssh_words(node, self.known_hosts, self.visit.options.identity, unattended=unattended)
+    def _ssh(self, node: Node, *, unattended: bool = False, terminal: bool = False) -> list[str]:
+        return ssh_words(
+            node,
+            self.known_hosts,
+            self.visit.options.identity,
+            unattended=unattended,
+            terminal=terminal,
+        )
 
     # -- using -----------------------------------------------------------
 
@@ -183,8 +189,9 @@ class Use:
     async def _run_on(self, node: Node) -> int:
         """Run the command on one node; ssh's exit status, which is the command's."""
         alone = len(self.lease.nodes) == 1
+        at_terminal = alone and self.visit.world.interactive
         words = [
-            *self._ssh(node, unattended=not (alone and self.visit.world.interactive)),
+            *self._ssh(node, unattended=not at_terminal, terminal=at_terminal),
             remote_words(self.visit.options.command),
         ]
 

@@ -39,7 +39,7 @@ class World:
     """What a command finds around it, real or staged.
 
     :ivar reactor: tells the time.
-    :ivar interactive: somebody sits at standard input.
+    :ivar interactive: standard input and output are somebody's terminal.
     :ivar enough: waits until the person there has had enough.
     """
 

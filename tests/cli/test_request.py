@@ -153,6 +153,7 @@ class CommandTests(CommandLineTestCase):
         self.assertEqual(list(child.words[-4:]), ["-p", "2222", "zuul@h1", "make 'test it'"])
         self.assertIn("StrictHostKeyChecking=yes", child.words)
         self.assertNotIn("BatchMode=yes", child.words)
+        self.assertIn("-t", child.words)
         self.assertIsNone(child.on_line)
         (known_hosts,) = (w for w in child.words if w.startswith("UserKnownHostsFile="))
         with open(known_hosts.partition("=")[2]) as file:
@@ -162,6 +163,7 @@ class CommandTests(CommandLineTestCase):
         """Without a terminal it fails instead of waiting."""
         self.run_on(self.add_node())
         self.assertIn("BatchMode=yes", self.children[0].words)
+        self.assertNotIn("-t", self.children[0].words)
 
     def test_the_node_is_given_back_and_the_commands_code_is_ours(self) -> None:
         """Set used and unlocked: the launcher does the rest."""

@@ -119,6 +119,16 @@ def test_the_embedded_zookeeper_is_found(
     assert target.described == f"127.0.0.1:21234, the embedded one of {tmp_path}"
 
 
+def test_the_session_timeout_is_the_configurations_also_with_an_embedded_zookeeper(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How long nodes stay locked by a client that was killed depends on it."""
+    monkeypatch.setattr("nodepool_tx.cli.target.locate", lambda state_dir: "127.0.0.1:21234")
+    path = tmp_path / "x.yaml"
+    path.write_text("zookeeper-timeout: 3\n")
+    assert find_target(parse(["-c", str(path), "list"], {}), {}).session_timeout == 3
+
+
 def test_servers_certificates_and_chroot_come_from_the_configuration(
     tmp_path: pathlib.Path,
 ) -> None:
