@@ -47,6 +47,7 @@ class HandOut:
         self._reconciler = reconciler
         self._may_act = may_act
         self._tracker = Tracker(clock)
+        self._open = True
         #: Nodes to be passed over until then, and those reserved for that.
         self._shunned: dict[str, float] = {}
         self._kept: dict[str, IDelayedCall] = {}
@@ -54,8 +55,14 @@ class HandOut:
     def tasks(self) -> tuple[Task, ...]:
         return self._tracker.tasks()
 
-    def idle(self) -> Deferred[None]:
-        """Fires when no check is under way."""
+    def open(self) -> None:
+        """Pass over nodes that fail from now on."""
+        self._open = True
+
+    def close(self) -> Deferred[None]:
+        """Pass over nothing any more; fires when no check is under way."""
+        self._open = False
+        self.release_all()
         return self._tracker.idle()
 
     def cancel(self) -> None:
@@ -98,7 +105,7 @@ class HandOut:
         )
         if self._may_act():
             await self._reconciler.withdraw(node.id, reason)
-        else:
+        elif self._open:
             self._shunned[node.id] = self._clock.seconds() + seconds
 
     # -- passing over ----------------------------------------------------
@@ -115,7 +122,7 @@ class HandOut:
                 self._kept[node_id] = self._clock.callLater(delay, self._release, node_id)
 
     def release_all(self) -> None:
-        """Pass over nothing any more."""
+        """Let all be tried again."""
         self._shunned = {}
         for node_id in tuple(self._kept):
             self._release(node_id)

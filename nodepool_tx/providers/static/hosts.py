@@ -12,12 +12,13 @@ import random
 from collections.abc import Callable
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from nodepool_tx.nodescan.interface import Address, ScanError, Scanner
 from nodepool_tx.providers.static.desired import DesiredNode, Identity, Look
+from nodepool_tx.providers.static.lane import Lane
 from nodepool_tx.providers.static.observed import HostFacts, HostState
 from nodepool_tx.work import Task, Tracker
 
@@ -88,9 +89,9 @@ class Hosts:
         self._rng = rng or random.Random()
         self._facts: dict[Identity, HostFacts] = {}
         self._looking: set[Identity] = set()
-        self._lane = DeferredSemaphore(LOOKS_AT_ONCE)
-        self._retries = DeferredSemaphore(RETRIES_AT_ONCE)
         self._tracker = Tracker(clock)
+        self._lane: Lane[DesiredNode] = Lane(LOOKS_AT_ONCE, self._start)
+        self._retries: Lane[DesiredNode] = Lane(RETRIES_AT_ONCE, self._start)
         self._open = True
 
     # -- life ------------------------------------------------------------
@@ -102,6 +103,8 @@ class Hosts:
     def close(self) -> Deferred[None]:
         """Begin no further look; fires when those under way have ended."""
         self._open = False
+        for host in (*self._lane.clear(), *self._retries.clear()):
+            self._looking.discard(host.identity)
         return self._tracker.idle()
 
     def cancel(self) -> None:
@@ -130,7 +133,11 @@ class Hosts:
         if host.identity in self._looking or not self._open:
             return
         self._looking.add(host.identity)
-        self._tracker.run(f"looking at {host.hostname}:{host.port}", self._look(host))
+        down = self.facts(host.identity).state is HostState.DOWN
+        (self._retries if down else self._lane).put(host)
+
+    def _start(self, host: DesiredNode) -> Deferred[None]:
+        return self._tracker.run(f"looking at {host.hostname}:{host.port}", self._look(host))
 
     async def alive(self, host: DesiredNode) -> bool:
         """Whether a machine takes connections now; if not, it is down.
@@ -153,16 +160,8 @@ class Hosts:
         return True
 
     async def _look(self, host: DesiredNode) -> None:
-        down = self.facts(host.identity).state is HostState.DOWN
-        lane = self._retries if down else self._lane
-        changed = False
         try:
-            await lane.acquire()
-            try:
-                if self._open:
-                    changed = await self._ask_and_note(host)
-            finally:
-                lane.release()
+            changed = await self._ask_and_note(host)
         finally:
             self._looking.discard(host.identity)
         self._changed(host.identity, changed)

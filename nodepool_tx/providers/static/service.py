@@ -172,6 +172,7 @@ class StaticProviderService(MultiService):
         self._idling = None
         self._take_phase()
         self._everything.startService()
+        self._handout.open()
         self._reconciler.start()
         self._catch_up_if_owner()
         self._on_progress()
@@ -185,11 +186,10 @@ class StaticProviderService(MultiService):
 
     def _quiesce(self) -> Deferred[Any]:
         """Begin nothing more; fires when what is under way has ended."""
-        self._handout.release_all()
         self._catching_up.cancel()
         under_way = [
             *(pool.idle() for pool in self._pools),
-            self._handout.idle(),
+            self._handout.close(),
             self._reconciler.halt(),
             self._everything.stopService(),
         ]

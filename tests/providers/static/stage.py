@@ -80,7 +80,7 @@ class Stage:
 
     def settle(self) -> None:
         """Let everything happen that needs no time to pass."""
-        self.inspector.settle(self.clock)
+        self.inspector.settle(self.clock, limit=50_000)
 
     def wait(self, seconds: float, step: float = 0.25) -> None:
         """Let time pass."""
