@@ -7,8 +7,10 @@ understand, their logs in a file.  The commands are :data:`REFERENCE` and :data:
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -71,9 +73,19 @@ def zookeeper() -> Iterator[Endpoint]:
         try:
             server.start()
             server.wait_ready()
+            _wait_for_port(server.tls_port)
             yield Endpoint.of(server, authority.client())
         finally:
             server.stop()
+
+
+def _wait_for_port(port: int) -> None:
+    """The server opens its TLS port a moment after the plain one."""
+    for _ in range(500):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.02)
+    raise RuntimeError(f"ZooKeeper does not listen on its TLS port {port}")
 
 
 @attrs.frozen
@@ -176,6 +188,10 @@ class Usage:
     resident: int
 
 
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 class Launcher:
     """A running launcher.  A context manager: leaving it stops the process."""
 
@@ -202,6 +218,7 @@ class Launcher:
                 stdin=subprocess.DEVNULL,
                 cwd=CHECKOUT,
                 env={**os.environ, **(environ or {})},
+                preexec_fn=_die_with_parent,
             )
 
     def write(self, config: Mapping[str, Any]) -> None:

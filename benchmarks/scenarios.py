@@ -317,6 +317,11 @@ async def _respond(connection: Connection, free: list[str]) -> None:
             if json.loads(data)["state"] == "used":
                 break
             await changed
+        while True:
+            holders, changed = await connection.children_and_watch(f"{requester.NODES}/{node}/lock")
+            if not holders:
+                break
+            await changed
         free.append(node)
         await serve()
 
