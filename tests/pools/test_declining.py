@@ -152,38 +152,37 @@ class DecliningTests(PoolTestCase):
         for pool in (self.pool, second, third):
             self.assertEqual(pool.statistics.declined, 10)
 
-    def test_own_registration_not_visible_yet(self) -> None:
+    def test_own_registration_not_visible(self) -> None:
         """As long as this pool cannot see itself online it answers nothing.
 
         Neither could it see others, and would fail what they can serve.
         """
-        launcher = self.make_launcher()
-        held: list[object] = []
-        self.inspector.suspend(launcher.client)
-        pool = self.make_pool(launcher, provider="late")
-        self.add_node("a", provider="late")
-        wanted, unknown = self.add_request("a"), self.add_request("special")
-        # The registration is held up: its creation fails until the test says otherwise.
-        self.done(self.pool.stopService())
-        self.done(self.launcher.registry.keep_only(set()))
+        (path,) = self.components()
+        self.delete(path)
+        node_id = self.add_node("a")
+        wanted, unknown = self.add_request("a"), self.add_request("unknown")
+        self.settle()
+        self.assert_waits(wanted, unknown)
+        self.assertEqual(self.request(unknown).declined_by, ())
+        self.inspector.expire(self.client)
+        self.settle()
+        self.assertEqual(len(self.components()), 1)
+        self.assert_served(wanted, node_id)
+        self.assert_failed(unknown)
+
+    def test_others_change_while_away(self) -> None:
+        """A pool elsewhere that is replaced by a new one while we are away is not missed."""
         other = self.add_pool("special")
-        self.inspector.before(
-            "create",
-            lambda call: held.append(call) or self.inspector.suspend(launcher.client),
-            path=lambda path: path.startswith(f"{paths.COMPONENTS}/pool/"),
-            client=launcher.client,
-        )
-        self.inspector.resume(launcher.client)
+        request_id = self.add_request("special")
         self.settle()
-        self.assertEqual(len(held), 1)
-        self.assertEqual(pool.statistics.groups_seen, 0)
-        self.assertEqual(self.request(unknown).declined_by, ())
-        self.assertEqual(self.state(wanted), "requested")
-        self.inspector.resume(launcher.client)
+        self.inspector.suspend(self.client)
         self.settle()
-        self.assertEqual(self.state(wanted), "fulfilled")
-        self.assertEqual(self.request(unknown).declined_by, ())
-        self.assertIn(other.id, {pool.id for pool in self.components().values()})
+        self.delete(other.path)
+        back = self.add_pool("special")
+        self.inspector.resume(self.client)
+        self.settle()
+        self.assert_waits(request_id)
+        self.assertNotEqual(back.id, other.id)
 
 
 class YieldingTests(PoolTestCase):

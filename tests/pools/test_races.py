@@ -143,6 +143,19 @@ class RequestRaces(StagedTestCase):
 
         self.at_each_moment(action, check)
 
+    def test_changes_while_it_is_worked_on(self) -> None:
+        """A request that is being served is not served a second time from other nodes."""
+        self.source.hold()
+        first, _ = self.add_node("a"), self.add_node("a")
+        request_id = self.add_request("a")
+        self.settle()
+        self.change_request(request_id, relative_priority=7)
+        self.settle()
+        self.assertEqual(list(self.source.held), [first])
+        self.source.let_go()
+        self.settle()
+        self.assert_served(request_id, first)
+
     def test_labels_change(self) -> None:
         """A request that asks for something else now does not get what it asked for before."""
 
@@ -522,6 +535,18 @@ class TwoLaunchers(PoolTestCase):
         self.assertGreater(conflicts, 0)
         served = sum(pool.statistics.served for pool in (*other.pools, self.pool))
         self.assertEqual(served, len(requests))
+
+    def test_learns_before_it_tries_again(self) -> None:
+        """A lost race is followed by another try when its reason is known, not before."""
+        node_id = self.add_node("a")
+        self.settle()
+        self.inspector.before(
+            "transaction", lambda _: self.change_node(node_id, comment="x"), client=self.client
+        )
+        request_id = self.add_request("a")
+        self.settle()
+        self.assert_served(request_id, node_id)
+        self.assertEqual(self.pool.statistics.conflicts, 1)
 
     def test_one_dies_while_checking(self) -> None:
         """What one launcher was working on is served by the other; nothing has to time out."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nodepool_tx.model import MIN_READY_REQUESTOR, NodeState, RequestState
-from nodepool_tx.pools.patience import PATIENCE
+from nodepool_tx.pools.patience import LISTED_FOR, PATIENCE
 from nodepool_tx.store import paths
 from tests.pools.harness import PoolTestCase
 
@@ -268,6 +268,24 @@ class PatienceTests(PoolTestCase):
         small = self.add_request("a")
         self.settle()
         self.assert_served(small)
+
+    def test_possible_later(self) -> None:
+        """Nodes are kept for it once the pool has enough of them."""
+        self.delete(paths.request(self.large))
+        large = self.add_request(*"aaa")
+        self.settle()
+        self.clock.advance(PATIENCE + 1)
+        self.add_request("a")
+        self.settle()
+        self.add_node("a", state=NodeState.IN_USE)
+        node_id = self.add_node("a", state=NodeState.IN_USE)
+        self.settle()
+        self.clock.advance(LISTED_FOR)
+        self.change_node(node_id, state=NodeState.READY)
+        small = self.add_request("a")
+        self.settle()
+        self.assert_waits(large, small)
+        self.assert_free(node_id)
 
     def test_held_nodes_are_not_waited_for(self) -> None:
         """A node that a person holds may be away for weeks: nothing is kept for its return."""
