@@ -19,8 +19,11 @@ from typing import Any
 
 import attrs
 import pytest
+from kazoo.client import KazooClient
+from kazoo.exceptions import NoNodeError
 
 from nodepool_tx.cli.outcome import ExitCode
+from nodepool_tx.embedded.location import locate
 from tests.servers.sshd import SshServer, SshServers
 from tests.servers.zookeeper import shared_authority, shared_server
 
@@ -62,6 +65,7 @@ class Farm:
     directory: pathlib.Path
     hosts: list[SshServer]
     identity: pathlib.Path
+    zookeeper: KazooClient = attrs.field(factory=KazooClient)
 
     def words(self, *words: str) -> list[str]:
         return [sys.executable, "-c", PROGRAM, *words]
@@ -91,18 +95,32 @@ class Farm:
             **{**pipes, "preexec_fn": _die_with_parent, **more},
         )
 
-    def nodes(self) -> list[dict[str, Any]]:
-        answer = self.run("list", "--format", "json")
-        assert answer.returncode == 0, answer.stderr
-        nodes: list[dict[str, Any]] = json.loads(answer.stdout)
-        return nodes
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """What ZooKeeper holds, by id; ``locked`` is added."""
+        zookeeper = self.zookeeper
+        found = {}
+        for node_id in zookeeper.get_children("/nodepool/nodes"):
+            path = f"/nodepool/nodes/{node_id}"
+            try:
+                found[node_id] = json.loads(zookeeper.get(path)[0])
+                found[node_id]["locked"] = zookeeper.get_children(f"{path}/lock") != []
+            except NoNodeError:
+                continue
+        return found
 
     def all_free(self) -> bool:
-        nodes = self.nodes()
+        nodes = list(self.nodes().values())
         return len(nodes) == 3 and all(
-            node["state"] == "ready" and node["locked"] == "unlocked" and not node["allocated_to"]
+            (node["state"], node.get("locked", False), node["allocated_to"])
+            == ("ready", False, None)
             for node in nodes
         )
+
+    def no_requests(self) -> bool:
+        return self.zookeeper.get_children("/nodepool/requests") == []
+
+    def of_label(self, label: str) -> list[str]:
+        return [node_id for node_id, node in self.nodes().items() if node["type"] == [label]]
 
     def leftovers(self) -> list[pathlib.Path]:
         """Directories of known hosts."""
@@ -140,28 +158,32 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
                 preexec_fn=_die_with_parent,
             )
         try:
-            eventually(lambda: _up(farm, launcher))
+            eventually(lambda: _address(farm, launcher) is not None)
+            farm.zookeeper.set_hosts(_address(farm, launcher))
+            farm.zookeeper.start(30)
+            farm.zookeeper.ensure_path("/nodepool/nodes")
+            eventually(farm.all_free)
             yield farm
         finally:
+            farm.zookeeper.stop()
             launcher.terminate()
             launcher.wait(30)
 
 
-def _up(farm: Farm, launcher: subprocess.Popen[bytes]) -> bool:
+def _address(farm: Farm, launcher: subprocess.Popen[bytes]) -> str | None:
     assert launcher.poll() is None, (farm.directory / "log").read_text()
-    answer = farm.run("list", "--format", "json")
-    return answer.returncode == 0 and len(json.loads(answer.stdout)) == 3
+    return locate(farm.directory / "state")
 
 
 def test_a_command_runs_on_a_node_which_then_is_back_in_service(farm: Farm) -> None:
     """Output and exit code are the command's, and nothing else is on standard output."""
-    before = {node["id"] for node in farm.nodes()}
+    before = farm.nodes()
     answer = farm.run("request", "one", "--", "echo", "two  words", "$HOME;", "it's")
     assert (answer.returncode, answer.stdout) == (0, "two  words $HOME; it's\n")
     (given_back,) = re.findall(r"^gave back (\d+)$", answer.stderr, re.MULTILINE)
     assert given_back in before
     eventually(farm.all_free)
-    assert given_back not in {node["id"] for node in farm.nodes()}
+    assert given_back not in farm.nodes()
     assert farm.leftovers() == []
 
 
@@ -203,7 +225,7 @@ def test_waiting_for_a_node_in_use_and_getting_it(farm: Farm) -> None:
     said = [second.stderr.readline() for _ in range(2)]
     assert re.fullmatch(r"request \d+-\d+ for one, which dc/rack may serve\n", said[0])
     assert said[1].endswith(" s  1 node has label one, in use\n")
-    listed = {node["label"][0]: node for node in farm.nodes() if node["label"] == ["one"]}["one"]
+    (listed,) = json.loads(farm.run("list", *farm.of_label("one"), "--format", "json").stdout)
     assert (listed["state"], listed["locked"]) == ("in-use", "locked")
     (request,) = json.loads(farm.run("request-list", "--format", "json").stdout)
     assert (request["state"], request["node_types"]) == ("requested", ["one"])
@@ -239,7 +261,7 @@ def test_a_killed_client_leaves_no_node_behind(farm: Farm) -> None:
     waiting.stderr.readline()
     waiting.kill()
     waiting.communicate(timeout=30)
-    eventually(lambda: json.loads(farm.run("request-list", "--format", "json").stdout) == [])
+    eventually(farm.no_requests)
     for leftover in farm.leftovers():
         (leftover / "known_hosts").unlink()
         leftover.rmdir()
@@ -303,7 +325,7 @@ def test_kept_nodes_are_held_until_they_are_deleted(farm: Farm) -> None:
 
 def test_on_a_terminal_one_line_shows_what_is_waited_for(farm: Farm) -> None:
     """It is drawn again and again, and Ctrl-C typed there takes the request back."""
-    held = [node["id"] for node in farm.nodes() if node["label"] == ["one"]]
+    held = farm.of_label("one")
     assert farm.run("hold", *held).returncode == 0
     ours, theirs = pty.openpty()
     job = farm.start(
@@ -317,7 +339,7 @@ def test_on_a_terminal_one_line_shows_what_is_waited_for(farm: Farm) -> None:
     os.kill(job.pid, signal.SIGINT)
     assert job.wait(30) == 128 + signal.SIGINT
     os.close(ours)
-    assert json.loads(farm.run("request-list", "--format", "json").stdout) == []
+    assert farm.no_requests()
     assert farm.run("delete", *held, "--now").returncode == 0
 
 
@@ -366,7 +388,7 @@ def test_label_list_and_info(farm: Farm) -> None:
     assert labels == [{"label": "one"}, {"label": "two"}]
     info = farm.run("info", "dc").stdout
     assert info.startswith("ZooKeeper data for provider dc\n\nImage data:\n+-")
-    assert all(node["id"] in info for node in farm.nodes())
+    assert all(node_id in info for node_id in farm.nodes())
 
 
 def test_output_into_a_pipe_that_closes(farm: Farm) -> None:
