@@ -54,8 +54,9 @@ class TenantLimits:
         """Count what was promised no more: it was given, or it is free again."""
         if not tenant:
             return
-        self._promised[tenant].subtract(amounts)
-        if not any(self._promised[tenant].values()):
+        promised = self._promised.setdefault(tenant, Counter())
+        promised.subtract(amounts)
+        if not any(promised.values()):
             del self._promised[tenant]
         if not given:
             self._tell(tenant)

@@ -110,9 +110,17 @@ def _object(data: bytes) -> dict[str, Any]:
     return value
 
 
+#: Numbers beyond this are no time, amount or priority.
+LARGEST = 1e300
+
+
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Unreadable(f"expected a number, found {value!r:.60}")
+    # JSON knows no bounds, and Python reads NaN and Infinity; nothing can be
+    # compared or added up with those.
+    if not -LARGEST < value < LARGEST:
+        raise Unreadable(f"expected a finite number, found {value!r:.60}")
     return value
 
 

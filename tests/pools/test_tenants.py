@@ -77,6 +77,14 @@ class TenantLimitsTests(SynchronousTestCase):
         self.limits.settle(None, {"instances": 1}, given=False)
         self.assertEqual(self.heard, [])
 
+    def test_request_for_nothing(self) -> None:
+        """A request that needs nothing leaves nothing behind, whoever settles first."""
+        self.limits.promise("t", {"instances": 0})
+        self.limits.promise("t", {"instances": 0})
+        self.limits.settle("t", {"instances": 0}, given=True)
+        self.limits.settle("t", {"instances": 0}, given=True)
+        self.assertEqual(self.limits.promised("t"), {})
+
     def test_new_limits(self) -> None:
         """Other limits are told to everyone, the same ones to nobody."""
         self.limits.limits = {"t": {"instances": 2}}
