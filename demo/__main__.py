@@ -50,19 +50,21 @@ def states() -> list[str]:
 
 
 def wait_for_nodes(patience: float = 60.0) -> int:
-    """Until all are ready, or until those that are up have been for a while; how many are."""
-    deadline = time.monotonic() + patience
+    """Until all are ready; how many that are."""
+    since = time.monotonic()
+    told = False
     while (ready := states().count("ready")) < SLOTS:
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - since
+        if waited > patience:
             raise SystemExit(
                 f"demo: only {ready} of {SLOTS} nodes are ready after {patience:g} s; "
                 f"{daemon.LOG} tells why"
             )
-        sys.stdout.write("." if sys.stdout.isatty() else "")
-        sys.stdout.flush()
+        if waited > 3 and not told:
+            told = True
+            say(f"waiting  {ready} of {SLOTS} nodes are ready; a launcher that was killed keeps")
+            say("         its nodes until its session ends, after 4 s")
         time.sleep(0.1)
-    if sys.stdout.isatty():
-        sys.stdout.write("\r\x1b[K")
     return ready
 
 

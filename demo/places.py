@@ -1,4 +1,7 @@
-"""Where the demonstration keeps its things: all below ``.demo`` in the checkout."""
+"""Where the demonstration keeps its things, and what of it runs.
+
+All is below ``.demo`` in the checkout, or where ``NODEPOOL_DEMO_DIR`` says.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import time
 __all__ = ["DEMO", "ROOT", "descendants", "end", "running"]
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-DEMO = ROOT / ".demo"
+DEMO = pathlib.Path(os.environ.get("NODEPOOL_DEMO_DIR") or ROOT / ".demo").absolute()
 
 
 def running(*words: str) -> list[int]:
