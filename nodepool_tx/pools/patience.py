@@ -7,7 +7,9 @@ pool has nodes enough for the larger one at all.
 
 from __future__ import annotations
 
-from twisted.internet.interfaces import IReactorTime
+from collections.abc import Callable, Sequence
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from nodepool_tx.model import Node, NodeRequest, NodeState
 from nodepool_tx.pools.interface import PoolSettings
@@ -24,19 +26,56 @@ LISTED_FOR = 10.0
 
 
 class Patience:
-    """Tells for the requests of one pool when their patience ends."""
+    """Tells for the requests of one pool when their patience ends.
 
-    def __init__(self, clock: IReactorTime, nodes: NodeTable, settings: PoolSettings) -> None:
+    :param again: called with labels whose nodes may not be kept any more.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        nodes: NodeTable,
+        settings: PoolSettings,
+        again: Callable[[set[str]], None],
+    ) -> None:
         self._clock = clock
         self._nodes = nodes
         self._settings = settings
+        self._again = again
         self._by_label: dict[str, list[Node]] = {}
         self._listed_at = -LISTED_FOR
+        #: By request, the labels of the nodes that are kept for it.
+        self._kept: dict[str, set[str]] = {}
+        self._doubt: IDelayedCall | None = None
 
-    def has_ended(self, request: NodeRequest) -> bool:
-        """It has waited long, and it is worth keeping nodes for it."""
+    def keeps(self, request: NodeRequest, nodes: Sequence[Node]) -> bool:
+        """Whether these nodes, not enough for the request, are to be kept for it."""
         waited = self._clock.seconds() - (request.created_time or request.state_time)
-        return waited > PATIENCE and self._can_be_complete(request)
+        if waited <= PATIENCE or not nodes or not self._can_be_complete(request):
+            return False
+        self._kept[request.id] = {label for node in nodes for label in node.type}
+        if self._doubt is None:
+            # Nobody tells when the rest of them will not come back after all.
+            self._doubt = self._clock.callLater(LISTED_FOR, self._doubt_all)
+        return True
+
+    def forget(self, request_id: str) -> None:
+        """The request does not wait any more: others may have what was kept for it."""
+        labels = self._kept.pop(request_id, None)
+        if labels:
+            self._again(labels)
+
+    def forget_all(self) -> None:
+        """Keep nothing, and tell nobody."""
+        self._kept = {}
+        if self._doubt is not None:
+            self._doubt.cancel()
+            self._doubt = None
+
+    def _doubt_all(self) -> None:
+        self._doubt = None
+        kept, self._kept = self._kept, {}
+        self._again({label for labels in kept.values() for label in labels})
 
     def _can_be_complete(self, request: NodeRequest) -> bool:
         """The pool has nodes enough for it, once they return."""

@@ -73,6 +73,8 @@ class WaitingRequests:
         self._groups: dict[Wish, Group] = {}
         self._group_of: dict[str, Group] = {}
         self._by_label: dict[str, set[Wish]] = {}
+        #: Those of more than one node.
+        self._larger: dict[str, set[Wish]] = {}
         self._by_tenant: dict[str, set[Wish]] = {}
 
     def __len__(self) -> int:
@@ -109,23 +111,31 @@ class WaitingRequests:
         """The groups that ask for any of these labels."""
         return {self._groups[wish] for label in labels for wish in self._by_label.get(label, ())}
 
+    def larger_with_labels(self, labels: Iterable[str]) -> set[Group]:
+        """Those of them that ask for more than one node."""
+        return {self._groups[wish] for label in labels for wish in self._larger.get(label, ())}
+
     def of_tenant(self, tenant: str) -> set[Group]:
         return {self._groups[wish] for wish in self._by_tenant.get(tenant, ())}
 
     def _open(self, wish: Wish) -> Group:
         group = self._groups[wish] = Group(wish)
-        for label in set(wish.labels):
-            self._by_label.setdefault(label, set()).add(wish)
-        if wish.tenant:
-            self._by_tenant.setdefault(wish.tenant, set()).add(wish)
+        for index, key in self._keys(wish):
+            index.setdefault(key, set()).add(wish)
         return group
 
     def _close(self, wish: Wish) -> None:
         del self._groups[wish]
-        keys = [(self._by_label, label) for label in set(wish.labels)]
-        if wish.tenant:
-            keys.append((self._by_tenant, wish.tenant))
-        for index, key in keys:
+        for index, key in self._keys(wish):
             index[key].discard(wish)
             if not index[key]:
                 del index[key]
+
+    def _keys(self, wish: Wish) -> Iterator[tuple[dict[str, set[Wish]], str]]:
+        """Where a wish stands in the indexes."""
+        for label in set(wish.labels):
+            yield self._by_label, label
+            if len(wish.labels) > 1:
+                yield self._larger, label
+        if wish.tenant:
+            yield self._by_tenant, wish.tenant

@@ -6,8 +6,9 @@ Events only mark groups of requests as worth a look; one pass per reactor turn
 then looks at the first request of each marked group, in the order of the
 queue, and starts a task for each that can be served.  A group that cannot be
 served is left at once, whatever its length.  So a pass costs the requests it
-serves plus the groups an event touched.  Before nodes are given away, every
-group that could use them is looked at, too, in its turn.
+serves plus the groups an event touched.  Before nodes are given away, the
+larger requests that could use them are looked at, too, in their turn: nodes
+may be kept for them (see :mod:`nodepool_tx.pools.patience`).
 
 Design note: nothing is held while waiting
 ------------------------------------------
@@ -74,7 +75,7 @@ class PoolService(Service):
         self._limits = tenant_limits
         self._settings = settings
         self._admission = admission
-        self._patience = Patience(clock, store.nodes, settings)
+        self._patience = Patience(clock, store.nodes, settings, self._on_not_kept)
         self.statistics = PassStatistics()
         self._answering = Answering(
             clock, store, settings, source, self.statistics, self._on_served, self._on_declined
@@ -165,6 +166,7 @@ class PoolService(Service):
     def _forget_queue(self) -> None:
         self._queue = WaitingRequests()
         self._marked, self._held_up = set(), set()
+        self._patience.forget_all()
 
     def _reload_queue(self) -> None:
         """Begin again from what the tables show."""
@@ -189,6 +191,10 @@ class PoolService(Service):
             group.verdict = None
         self._mark(groups)
 
+    def _on_not_kept(self, labels: set[str]) -> None:
+        """Nodes with these labels may not be kept for a larger request any more."""
+        self._mark(self._queue.with_labels(labels))
+
     def _on_place_free(self) -> None:
         """What was held up can be looked at again."""
         held_up, self._held_up = self._held_up, set()
@@ -196,7 +202,7 @@ class PoolService(Service):
 
     def _on_request(self, change: RequestChange) -> None:
         if change.after is None:
-            self._queue.discard(change.request_id)
+            self._discard(change.request_id)
         else:
             self._consider(change.after, change.locked)
 
@@ -211,7 +217,11 @@ class PoolService(Service):
                 group = self._queue.put(request)
                 self._mark([group])
         else:
-            self._queue.discard(request.id)
+            self._discard(request.id)
+
+    def _discard(self, request_id: str) -> None:
+        self._queue.discard(request_id)
+        self._patience.forget(request_id)
 
     def _on_node(self, change: NodeChange) -> None:
         settings = self._settings
@@ -248,7 +258,6 @@ class PoolService(Service):
         marked, self._marked = self._marked, set()
         agenda = Agenda()
         agenda.add(marked)
-        agenda.add(self._queue.with_labels({x for group in marked for x in group.wish.labels}))
         held_back: set[str] = set()
         while (group := agenda.next()) is not None:
             try:
@@ -293,9 +302,9 @@ class PoolService(Service):
         chosen = choose(request.node_types, self._candidates, held_back)
         nodes = [node for node in chosen if node is not None]
         if len(nodes) < len(chosen):
-            if nodes and self._patience.has_ended(request):
+            if self._patience.keeps(request, nodes):
                 held_back.update(node.id for node in nodes)
-        elif agenda.add(self._queue.with_labels({x for node in nodes for x in node.type})):
+        elif agenda.add(self._queue.larger_with_labels({x for node in nodes for x in node.type})):
             agenda.again(group)
         elif not self._admission.enter(self._on_place_free):
             self._held_up.add(group)

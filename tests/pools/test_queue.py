@@ -190,6 +190,8 @@ class QueueMachine(RuleBasedStateMachine):
         for label in "ab":
             having = {wish for wish in groups if label in wish.labels}
             assert {group.wish for group in self.queue.with_labels([label])} == having
+            larger = {wish for wish in having if len(wish.labels) > 1}
+            assert {group.wish for group in self.queue.larger_with_labels([label])} == larger
         for tenant in "tu":
             of_tenant = {wish for wish in groups if wish.tenant == tenant}
             assert {group.wish for group in self.queue.of_tenant(tenant)} == of_tenant

@@ -235,6 +235,59 @@ class PatienceTests(PoolTestCase):
         self.assert_served(self.large)
         self.assertLess(self.clock.seconds() - (self.request(self.large).created_time or 0), 350)
 
+    def wait_long(self) -> str:
+        """A small request that waits for a node which is kept for the large one."""
+        self.clock.advance(PATIENCE + 1)
+        small = self.add_request("a")
+        self.settle()
+        self.assert_waits(small, self.large)
+        return small
+
+    def test_withdrawn(self) -> None:
+        """What was kept for it is given to others at once when it is withdrawn."""
+        small = self.wait_long()
+        self.delete(paths.request(self.large))
+        self.settle()
+        self.assert_served(small)
+
+    def test_taken_by_another_launcher(self) -> None:
+        """So it is when another launcher takes it on."""
+        small = self.wait_long()
+        self.lock_request(self.large)
+        self.settle()
+        self.assert_served(small)
+
+    def test_rest_does_not_come_back(self) -> None:
+        """When a node it waits for is held or removed, nothing is kept for long any more."""
+        small = self.wait_long()
+        self.change_node(self.request(self.busy).nodes[0], state=NodeState.HOLD)
+        self.settle()
+        self.assert_waits(small)
+        self.clock.advance(LISTED_FOR)
+        self.settle()
+        self.assert_served(small)
+        self.assert_waits(self.large)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_kept_for_as_long_as_it_takes(self) -> None:
+        """As long as it can be complete one day, nodes are kept for it."""
+        small = self.wait_long()
+        for _ in range(100):
+            self.clock.advance(LISTED_FOR)
+            self.settle()
+        self.assert_waits(small, self.large)
+        self.use_and_return(self.busy)
+        self.assert_served(self.large)
+        self.clock.advance(LISTED_FOR)
+        self.settle()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_idle_pool_keeps_nothing(self) -> None:
+        """A pool that is idle looks at nothing again."""
+        self.wait_long()
+        self.successResultOf(self.pool.idle())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_other_nodes_stay_free_for_all(self) -> None:
         """Only what it could use is kept for it."""
         self.clock.advance(PATIENCE + 1)
