@@ -56,14 +56,15 @@ def wait_for_nodes(patience: float = 60.0) -> int:
     while (ready := states().count("ready")) < SLOTS:
         waited = time.monotonic() - since
         if waited > patience:
+            say("\n".join(daemon.complaints()))
             raise SystemExit(
                 f"demo: only {ready} of {SLOTS} nodes are ready after {patience:g} s; "
-                f"{daemon.LOG} tells why"
+                f"see {daemon.LOG}"
             )
         if waited > 3 and not told:
             told = True
-            say(f"waiting  {ready} of {SLOTS} nodes are ready; a launcher that was killed keeps")
-            say("         its nodes until its session ends, after 4 s")
+            say(f"waiting     {ready} of {SLOTS} nodes are ready; after a launcher that was killed")
+            say("            this takes until its session has ended, 4 s")
         time.sleep(0.1)
     return ready
 

@@ -11,12 +11,13 @@ import sys
 from demo.machines import IDENTITY, Machine, username
 from demo.places import DEMO, ROOT, end, running
 
-__all__ = ["environment", "start", "stop", "write_config"]
+__all__ = ["complaints", "environment", "start", "stop", "write_config"]
 
 CONFIG = DEMO / "nodepool.yaml"
 STATE = DEMO / "state"
 LOG = DEMO / "launcher.log"
 PID = DEMO / "launcher.pid"
+_COMPLAINTS = (["warn"], ["error"], ["critical"])
 BIN = pathlib.Path(sys.executable).parent
 
 
@@ -69,6 +70,12 @@ def start() -> bool:
         text = (answer.stdout + answer.stderr).strip()
         raise SystemExit(f"demo: the launcher does not start: {text or f'see {LOG}'}")
     return True
+
+
+def complaints() -> list[str]:
+    """The last warnings and errors in the launcher's log."""
+    lines = LOG.read_text(errors="replace").splitlines() if LOG.exists() else []
+    return [line for line in lines if line.split()[1:2] in _COMPLAINTS][-5:]
 
 
 def stop() -> bool:
