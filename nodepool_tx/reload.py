@@ -12,7 +12,8 @@ For each provider whose configuration changed, independently of the others:
    back in and is resumed.
 
 The children of the ``providers`` service have unique names, so a second one
-for a name cannot even be added.
+for a name cannot even be added.  All changes to the tree are made one after
+the other, by one single flight.
 
 A provider that is no longer configured drains under its own name: it takes no
 new work, gives up its nodes as they come free, and then leaves.  Should it be
@@ -29,10 +30,10 @@ import attrs
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from nodepool_tx.config.schema import Config, ProviderConfig, UnavailableProvider
+from nodepool_tx.periodic import Periodic
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.tenants import TenantLimits
 from nodepool_tx.providers.drains import DrainLedger
@@ -121,10 +122,12 @@ class Reloader:
         self._ownerships = ownerships
         self._tenant_limits = tenant_limits
         self._ledger = ledger
+        #: Names of services in the tree that are being given up.
         self._draining: set[str] = set()
         self._drains = Tracker(clock)
+        self._drained: list[ProviderService] = []
         self._next: Config | None = None
-        self._flight = SingleFlight(self._apply_next, "reload")
+        self._flight = SingleFlight(self._change_tree, "reload")
         self.config: Config | None = None
         self.reports: list[ReloadReport] = []
         self._stopping = False
@@ -157,10 +160,15 @@ class Reloader:
         """Every provider service in the tree, by name."""
         return {child.name: child for child in self._providers}
 
-    async def _apply_next(self) -> None:
+    async def _change_tree(self) -> None:
+        await self._remove_drained()
         config, self._next = self._next, None
-        if config is None or self._stopping:
-            return
+        if config is not None and not self._stopping:
+            await self._apply(config)
+
+    # -- applying --------------------------------------------------------
+
+    async def _apply(self, config: Config) -> None:
         started = self._clock.seconds()
         services = self.services()
         running = {n: s.config for n, s in services.items() if n not in self._draining}
@@ -171,29 +179,23 @@ class Reloader:
         rolled_back: dict[str, str] = {}
 
         async def attempt(name: str) -> None:
-            reason = await self._install(config.providers[name], services.get(name))
+            try:
+                reason = await self._install(config.providers[name], services.get(name))
+            except Exception as e:
+                self._log.failure("provider {provider} is left as it is", provider=name)
+                reason = f"it and its old service failed: {e}"
             if reason:
                 rolled_back[name] = reason
 
-        slow = LoopingCall(self._announce, started, plan)
-        slow.clock = self._clock
-        slow.start(ANNOUNCE_AFTER, now=False)
-        try:
-            await _all(attempt(name) for name in (*plan.replaced, *plan.added))
-            for name in plan.removed:
-                if name not in self._draining:
-                    self._drain(services[name])
-            await self._registry.keep_only(
-                {
-                    (service.name, pool.name)
-                    for service in self.services().values()
-                    if service.name not in self._draining
-                    for pool in service.config.pools
-                }
-            )
-            await self._ownerships.keep_only(set(self.services()))
-        finally:
-            slow.stop()
+        async def announce() -> None:
+            self._announce(started, plan)
+
+        for name in plan.removed:
+            self._drain(services[name])
+        slow = Periodic(self._clock, "announcing a slow reload", ANNOUNCE_AFTER, announce)
+        slow.startService()
+        await _all(attempt(name) for name in (*plan.replaced, *plan.added))
+        await slow.stopService()
         report = ReloadReport(plan, rolled_back, self._clock.seconds() - started)
         self.reports = [*self.reports[-99:], report]
         self._log_report(report)
@@ -206,12 +208,16 @@ class Reloader:
         except Exception as e:
             self._log.failure("provider {provider} cannot be built", provider=name)
             return f"it cannot be built: {e}"
+        was_draining = name in self._draining
+        self._draining.discard(name)
         if old is not None:
             self._log.debug("provider {provider}: idling its old service", provider=name)
-            await old.idle()
-            if name in self._draining:
-                self._draining.discard(name)
-                await self._in_ledger(self._ledger.strike(name), name)
+            try:
+                await old.idle()
+            except Exception as e:
+                self._log.failure("provider {provider} cannot be idled", provider=name)
+                self._go_on(old, was_draining)
+                return f"its old service cannot be idled: {e}"
             if self._stopping:
                 return "the launcher is stopping"
             await self._take_out(old)
@@ -220,21 +226,48 @@ class Reloader:
         except Exception as e:
             self._log.failure("provider {provider} cannot start", provider=name)
             await self._take_out(new)
-            if old is not None:
+            if old is None:
+                await self._withdraw(name)
+            else:
                 self._put_in(old)
-                old.resume()
-                self._log.warn("provider {provider} goes on as it was", provider=name)
+                self._go_on(old, was_draining)
             return f"it cannot start: {e}"
+        await self._registry.keep_only_of(name, frozenset(pool.name for pool in config.pools))
+        if was_draining:
+            await self._in_ledger(self._ledger.strike(name), name)
         return ""
+
+    def _go_on(self, old: ProviderService, draining: bool) -> None:
+        """The old service stays, for want of a successor."""
+        old.resume()
+        self._log.warn("provider {provider} goes on as it was", provider=old.name)
+        if draining:
+            self._drain(old)
 
     def _put_in(self, service: ProviderService) -> None:
         service.setServiceParent(self._providers)
 
     async def _take_out(self, service: ProviderService) -> None:
-        """Stop a service and wait until nothing of it is left in the tree."""
-        stopped = service.disownServiceParent()
-        if stopped is not None:
-            await stopped
+        """Stop a service and wait until nothing of it is left in the tree.
+
+        It was idled or drained, or never ran, so one that stops badly has
+        nothing to write all the same.
+        """
+        if self.services().get(service.name) is not service:
+            return
+        try:
+            stopped = service.disownServiceParent()
+            if stopped is not None:
+                await stopped
+        except Exception:
+            self._log.failure("provider {provider} stopped badly", provider=service.name)
+
+    async def _withdraw(self, name: str) -> None:
+        """Nothing of this name is here any more: leave it to other launchers."""
+        await self._registry.keep_only_of(name, frozenset())
+        await self._ownerships.give_up(name)
+
+    # -- draining --------------------------------------------------------
 
     def _drain(self, service: ProviderService) -> None:
         name = service.name
@@ -242,19 +275,35 @@ class Reloader:
         self._log.info(
             "provider {provider} is no longer configured and gives up its nodes", provider=name
         )
-        self._drains.run(f"draining provider {name}", self._finish_draining(service))
+        self._drains.run(f"draining provider {name}", self._wait_until_drained(service))
 
-    async def _finish_draining(self, service: ProviderService) -> None:
+    async def _wait_until_drained(self, service: ProviderService) -> None:
         name = service.name
         await self._in_ledger(self._ledger.note(name, service.config.driver), name)
-        await service.drain()
-        if name not in self._draining or self._stopping:
+        if not self._is_draining(service):
             return
-        await self._take_out(service)
-        self._draining.discard(name)
-        await self._in_ledger(self._ledger.strike(name), name)
-        await self._ownerships.keep_only(set(self.services()))
-        self._log.info("provider {provider} is gone", provider=name)
+        # It knows its own registrations, as long as they are there.
+        drained = service.drain()
+        await self._registry.keep_only_of(name, frozenset())
+        await drained
+        self._drained.append(service)
+        self._flight.wake()
+
+    async def _remove_drained(self) -> None:
+        drained, self._drained = self._drained, []
+        for service in drained:
+            if not self._is_draining(service) or self._stopping:
+                continue
+            name = service.name
+            await self._take_out(service)
+            self._draining.discard(name)
+            await self._in_ledger(self._ledger.strike(name), name)
+            await self._withdraw(name)
+            self._log.info("provider {provider} is gone", provider=name)
+
+    def _is_draining(self, service: ProviderService) -> bool:
+        """It is to go, and was not configured again meanwhile."""
+        return service.name in self._draining and self.services().get(service.name) is service
 
     async def _in_ledger(self, entry: Awaitable[None], provider: str) -> None:
         """Keep the books; what they miss concerns only a restart at the wrong moment."""
@@ -276,9 +325,21 @@ class Reloader:
             if self.config is not None and name in self.config.providers:
                 await self._in_ledger(self._ledger.strike(name), name)
             elif name not in self.services() and not self._stopping:
-                service = self._build(ProviderConfig(name=name, driver=driver))
-                self._put_in(service)
-                self._drain(service)
+                await self._resume_drain(ProviderConfig(name=name, driver=driver))
+
+    async def _resume_drain(self, config: ProviderConfig) -> None:
+        try:
+            service = self._build(config)
+        except Exception:
+            self._log.failure("provider {provider} cannot be emptied", provider=config.name)
+            return
+        try:
+            self._put_in(service)
+        except Exception:
+            self._log.failure("provider {provider} cannot be emptied", provider=config.name)
+            await self._take_out(service)
+            return
+        self._drain(service)
 
     # -- telling ---------------------------------------------------------
 

@@ -73,3 +73,8 @@ class PoolRegistry:
         """Take off every (provider, pool) that is not named; fires when done."""
         gone = [key for key in self._registrations if key not in pools]
         return gatherResults([self._registrations.pop(key).remove() for key in gone])
+
+    def keep_only_of(self, provider: str, pools: frozenset[str]) -> Deferred[list[None]]:
+        """Take off every pool of a provider that is not named; fires when done."""
+        keys = self._registrations.keys()
+        return self.keep_only({key for key in keys if key[0] != provider or key[1] in pools})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kazoo import exceptions as zke
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
 from twisted.logger import Logger
 
 from nodepool_tx.store import paths
@@ -95,8 +95,9 @@ class Ownership:
         lock = self._lock = Lock(self._client, path, self._identifier)
         try:
             await self._client.ensure_path(path)
-            self._queued = lock.acquire()
-            await self._queued
+            if self._wanted:
+                self._queued = lock.acquire()
+                await self._queued
         except (*connection_errors, zke.NoNodeError, CancelledError) as e:
             self._log.info(
                 "waiting to look after provider {provider}: {reason}",
@@ -127,4 +128,9 @@ class Ownerships:
     def keep_only(self, providers: set[str]) -> Deferred[list[None]]:
         """Stand down from every provider that is not named; fires when done."""
         gone = [name for name in self._ownerships if name not in providers]
-        return gatherResults([self._ownerships.pop(name).release() for name in gone])
+        return gatherResults([self.give_up(name) for name in gone])
+
+    def give_up(self, provider: str) -> Deferred[None]:
+        """Stand down from a provider; fires when another launcher can take over."""
+        ownership = self._ownerships.pop(provider, None)
+        return succeed(None) if ownership is None else ownership.release()
