@@ -43,9 +43,7 @@ class Inspector:
         When the session's timeout has passed by the clock, the session ends;
         the client learns that when it is resumed.
         """
-        link = self._links[client]
-        link.reachable = False
-        link.cut(executes)
+        self._links[client].unreach(executes)
 
     def resume(self, client: MemoryClient) -> None:
         """Let the client find back; it takes one latency."""

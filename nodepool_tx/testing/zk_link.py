@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import attrs
 from kazoo.exceptions import (
@@ -26,6 +26,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from nodepool_tx.testing.zk_lane import Lane
 from nodepool_tx.testing.zk_server import MemoryServer
 from nodepool_tx.testing.zk_watches import Registration
 from nodepool_tx.txzookeeper.interface import (
@@ -35,57 +36,10 @@ from nodepool_tx.txzookeeper.interface import (
     WatchKind,
 )
 
-__all__ = ["Call", "Lane", "Link"]
-
-T = TypeVar("T")
+__all__ = ["Call", "Link"]
 
 #: Bytes of data a request may carry: with more, a server breaks the connection.
 LARGEST_REQUEST = 0xFFFFF
-
-
-class Lane(Generic[T]):
-    """First in, first out: each item is handled ``delay`` seconds after it was put."""
-
-    def __init__(self, clock: IReactorTime, delay: float, handle: Callable[[T], None]) -> None:
-        self._clock = clock
-        self._delay = delay
-        self._handle = handle
-        self._items: deque[tuple[float, T]] = deque()
-        self._timer: IDelayedCall | None = None
-
-    @property
-    def due(self) -> float | None:
-        """When the next item will be handled, by the clock."""
-        return None if self._timer is None else self._timer.getTime()
-
-    def put(self, item: T) -> None:
-        self._items.append((self._clock.seconds() + self._delay, item))
-        if self._timer is None:
-            self._timer = self._clock.callLater(self._delay, self._pump)
-
-    def handle_now(self, count: int) -> None:
-        """Handle the first ``count`` items without waiting for their time."""
-        while count > 0 and self._items:
-            count -= 1
-            self._handle(self._items.popleft()[1])
-
-    def clear(self) -> None:
-        self._items.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _pump(self) -> None:
-        self._timer = None
-        now = self._clock.seconds()
-        items = self._items
-        # What is put meanwhile waits for a turn of its own.
-        for _ in range(len(items)):
-            if not items or items[0][0] > now:
-                break
-            self._handle(items.popleft()[1])
-        if items and self._timer is None:
-            self._timer = self._clock.callLater(max(0.0, items[0][0] - now), self._pump)
 
 
 @attrs.define(eq=False)
@@ -136,7 +90,8 @@ class Link:
         self._dialing: IDelayedCall | None = None
         self._started = False
         self._starting: list[Deferred[None]] = []
-        self._closing: list[Deferred[None]] | None = None
+        self._closing: list[Deferred[None]] = []
+        self._finished = False
         self._observers: dict[object, StateObserver] = {}
         self._news: deque[SessionState] = deque()
         self._telling = False
@@ -157,22 +112,22 @@ class Link:
         return waiting
 
     def close(self) -> Deferred[None]:
-        if self.state is SessionState.CLOSED:
-            return succeed(None)
         done: Deferred[None] = Deferred()
-        if self._closing is not None:
-            self._closing.append(done)
-            return done
-        if self._attached:
-            session_id = self.session_id
-            self.request("close", ("/",), lambda: self._server.end_session(session_id)).addBoth(
-                lambda _: self._finish()
-            )
-            self._closing = [done]
-        else:
-            self._closing = [done]
+        self._closing.append(done)
+        if self.state is not SessionState.CLOSED:
+            ending = self._request_end() if self._attached else None
+            self._tell(SessionState.CLOSED)
+            if ending is not None:
+                ending.addBoth(lambda _: self._finish())
+            elif self._dialing is None or not self.session_id:
+                self._finish()
+        elif self._finished:
             self._finish()
         return done
+
+    def _request_end(self) -> Deferred[Any]:
+        session_id = self.session_id
+        return self.request("close", ("/",), lambda: self._server.end_session(session_id))
 
     def observe(self, observer: StateObserver) -> Callable[[], None]:
         key = object()
@@ -209,7 +164,7 @@ class Link:
 
     def _refusal(self) -> Exception | None:
         refusal: Exception | None = None if self._attached else ConnectionLoss()
-        if self._closing is not None or self.state is SessionState.CLOSED:
+        if self.state is SessionState.CLOSED:
             refusal = ConnectionClosedError()
         elif self.state is SessionState.EXPIRED:
             refusal = SessionExpiredError()
@@ -250,11 +205,21 @@ class Link:
         self._to_client.clear()
         self._server.detach(self.session_id, self)
         lost, self._outstanding = self._outstanding, deque()
-        if self._closing is None:
+        if self.state is not SessionState.CLOSED:
             self._tell(SessionState.SUSPENDED)
         for call in lost:
             call.answer.errback(Failure(ConnectionLoss()))
         self._dial()
+
+    def unreach(self, executes: int) -> None:
+        """The server cannot be reached, for who is connecting neither."""
+        self.reachable = False
+        self.cut(executes)
+        if self._dialing is not None:
+            self._dialing.cancel()
+            self._dialing = None
+        if self.state is SessionState.CLOSED and not self._finished:
+            self._finish()
 
     def resume(self) -> None:
         """The server can be reached again."""
@@ -313,14 +278,15 @@ class Link:
             and self._started
             and not self._attached
             and self._dialing is None
-            and self._closing is None
             and self.state not in (SessionState.AUTH_FAILED, SessionState.CLOSED)
         ):
             self._dialing = self._clock.callLater(self._latency, self._arrive)
 
     def _arrive(self) -> None:
         self._dialing = None
-        if not self.reachable:
+        if self.state is SessionState.CLOSED:
+            self._server.end_session(self.session_id)
+            self._finish()
             return
         if self.refused:
             self._tell(SessionState.AUTH_FAILED)
@@ -345,7 +311,8 @@ class Link:
             waiting.callback(None)
 
     def _finish(self) -> None:
-        """The client was closed."""
+        """The client is closed, and so is its session or left to its timeout."""
+        self._finished = True
         if self._dialing is not None:
             self._dialing.cancel()
             self._dialing = None
@@ -355,13 +322,12 @@ class Link:
             self._to_server.clear()
             self._server.detach(self.session_id, self)
         self.session_id = 0
-        self._tell(SessionState.CLOSED)
         self._end_one_shots()
         self._watches.clear()
-        for waiting in self._starting:
+        starting, self._starting = self._starting, []
+        for waiting in starting:
             waiting.errback(Failure(ConnectionClosedError()))
-        self._starting.clear()
-        closing, self._closing = self._closing or [], None
+        closing, self._closing = self._closing, []
         for waiting in closing:
             waiting.callback(None)
 

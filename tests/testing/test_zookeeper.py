@@ -272,6 +272,22 @@ class ConnectionTests(MemoryZookeeperTestCase):
         self.clock.advance(10)
         self.assertEqual(self.inspector.dump(), {})
 
+    def test_close_while_reconnecting(self) -> None:
+        """A client that is closed while it reconnects ends its session first, if it can."""
+        for suspended in (False, True):
+            with self.subTest(suspended=suspended):
+                client = self.connected()
+                self.done(client.create("/e", ephemeral=True))
+                self.inspector.cut(client)
+                closing = client.close()
+                self.assertIs(client.state, SessionState.CLOSED)
+                self.assertNoResult(closing)
+                if suspended:
+                    self.inspector.suspend(client)
+                self.done(closing)
+                self.assertEqual(list(self.inspector.dump()), ["/e"] if suspended else [])
+                self.assertEqual(client.session_id, 0)
+
     def test_cut_while_closing(self) -> None:
         """A client that loses its connection while closing is closed, not suspended."""
         client = self.connected()
