@@ -166,7 +166,8 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         metavar="N",
         type=_priority,
         default=100,
-        help="smaller goes first; Zuul's gate has 200, check 300 [100]",
+        help="smaller goes first; Zuul has 100, 200 and 300 for pipelines of high, normal "
+        "and low precedence [100]",
     )
     request.add_argument(
         "--identity",

@@ -85,6 +85,7 @@ class _Asking:
         self._visit = visit
         self._store = visit.store
         self._clock = visit.clock
+        self._since = visit.clock.seconds()
         self._answered: Deferred[NodeRequest] = Deferred()
         self._id = ""
         self._seen = False
@@ -177,7 +178,7 @@ class _Asking:
 
     def _explain(self) -> None:
         self._next = None
-        self._visit.terminal.progress(self._why())
+        self._visit.terminal.progress(self._why(), self._since)
 
     def _why(self) -> str:
         store, tenant = self._store, self._visit.options.tenant

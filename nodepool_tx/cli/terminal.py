@@ -47,10 +47,13 @@ class Terminal:
         self._err.flush()
         self._draw_if_live()
 
-    def progress(self, text: str) -> None:
-        """What is being waited for; replaces what was said before."""
+    def progress(self, text: str, since: float | None = None) -> None:
+        """What is being waited for; replaces what was said before.
+
+        :param since: when the wait began, if not with the first of these.
+        """
         if not self._text:
-            self._since = self._clock.seconds()
+            self._since = self._clock.seconds() if since is None else since
         if text == self._text:
             return
         self._text = text

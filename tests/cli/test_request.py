@@ -37,7 +37,7 @@ class AskingTests(CommandLineTestCase):
         contender = self.lock(first)
         run = self.start("request", "debian")
         self.pass_time(0.5)
-        self.assertIn("1 node has label debian, in use\n", run.stderr)
+        self.assertIn("\n  0.3 s  1 node has label debian, in use\n", run.stderr)
         self.inspector.delete(contender)
         self.recycle(first)
         self.pass_time(0.5)
