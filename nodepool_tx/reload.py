@@ -229,10 +229,11 @@ class Reloader:
             if old is None:
                 await self._withdraw(name)
             else:
+                await self._show_only(old.config)
                 self._put_in(old)
                 self._go_on(old, was_draining)
             return f"it cannot start: {e}"
-        await self._registry.keep_only_of(name, frozenset(pool.name for pool in config.pools))
+        await self._show_only(config)
         if was_draining:
             await self._in_ledger(self._ledger.strike(name), name)
         return ""
@@ -261,6 +262,11 @@ class Reloader:
                 await stopped
         except Exception:
             self._log.failure("provider {provider} stopped badly", provider=service.name)
+
+    async def _show_only(self, config: ProviderConfig) -> None:
+        """Take the pools of a provider off that it does not have any more."""
+        pools = frozenset(pool.name for pool in config.pools)
+        await self._registry.keep_only_of(config.name, pools)
 
     async def _withdraw(self, name: str) -> None:
         """Nothing of this name is here any more: leave it to other launchers."""

@@ -28,7 +28,10 @@ class Registration:
     def __init__(self, client: ZookeeperAPI, component: Component) -> None:
         self._client = client
         self._wanted: Component | None = component
+        self._prefix = paths.component(component.kind, component.hostname)
         self._written: bytes | None = None
+        #: What may be registered in this session without our knowing.
+        self._attempted: set[bytes] = set()
         self._epoch = -1
         self.path = ""
         self._flight = SingleFlight(self._converge)
@@ -52,10 +55,13 @@ class Registration:
             self._flight.wake()
 
     def remove(self) -> Deferred[None]:
-        """Take it off; fires when it is gone, or when the session is."""
+        """Take it off; fires when it is gone.
+
+        Without a connection it fires at once: it is then taken off as soon as
+        there is one, or goes with the session.
+        """
         self._wanted = None
         self._flight.wake()
-        self._unobserve()
         return self._flight.idle()
 
     def _on_state(self, state: SessionState) -> None:
@@ -66,19 +72,20 @@ class Registration:
         if self._client.state is not SessionState.CONNECTED:
             return
         if self._epoch != self._client.session_epoch:
-            self.path, self._written = "", None
+            self.path, self._written, self._attempted = "", None, set()
             self._epoch = self._client.session_epoch
         try:
+            if not self.path:
+                await self._find()
             if self._wanted is None:
                 if self.path:
                     await self._client.delete_tree(self.path)
                     self.path = ""
+                self._unobserve()
                 return
             data = encode_component(self._wanted)
             if not self.path:
-                self.path = await self._find_or_create(self._wanted, data)
-                self._written = data
-                self._log.info("registered {path}", path=self.path)
+                await self._create(data)
             elif data != self._written:
                 await self._client.set(self.path, data)
                 self._written = data
@@ -87,11 +94,11 @@ class Registration:
             self._written = None
             self._log.info("registration waits for ZooKeeper: {reason}", reason=str(e))
 
-    async def _find_or_create(self, component: Component, data: bytes) -> str:
-        """Our znode of this session: one whose making we never heard of counts."""
-        prefix = paths.component(component.kind, component.hostname)
-        parent, _, name = prefix.rpartition("/")
-        await self._client.ensure_path(parent)
+    async def _find(self) -> None:
+        """Look for our znode of this session, if its making may have gone unheard of."""
+        if not self._attempted:
+            return
+        parent, _, name = self._prefix.rpartition("/")
         for child in await self._client.get_children(parent):
             if not child.startswith(name):
                 continue
@@ -100,6 +107,14 @@ class Registration:
             if stat is None or stat.ephemeralOwner != self._client.session_id:
                 continue
             found, _ = await self._client.get(path)
-            if found == data:
-                return path
-        return await self._client.create(prefix, data, ephemeral=True, sequence=True)
+            if found in self._attempted:
+                self.path, self._written = path, found
+                return
+        self._attempted.clear()
+
+    async def _create(self, data: bytes) -> None:
+        await self._client.ensure_path(self._prefix.rpartition("/")[0])
+        self._attempted.add(data)
+        self.path = await self._client.create(self._prefix, data, ephemeral=True, sequence=True)
+        self._written = data
+        self._log.info("registered {path}", path=self.path)

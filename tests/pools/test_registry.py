@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kazoo.exceptions import ConnectionLoss
+
 from nodepool_tx.model import PoolComponent
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.store import paths
@@ -80,3 +82,70 @@ class RegistryTests(ZookeeperTestCase):
         self.successResultOf(self.registry.keep_only(set()))
         self.clock.advance(self.client.session_timeout)
         self.assertEqual(self.components(), {})
+
+    def test_taken_off_when_the_connection_is_back(self) -> None:
+        """If the session lives on it is taken off then, and does not linger."""
+        self.show("one")
+        self.show("two")
+        self.inspector.suspend(self.client)
+        self.successResultOf(self.registry.keep_only({("rack", "two")}))
+        self.inspector.resume(self.client)
+        self.settle()
+        self.assertEqual([pool.name for pool in self.components().values()], ["two"])
+
+    def test_answers_lost(self) -> None:
+        """Whichever answer is lost, there is one registration, and none after it is taken off."""
+        for op in ("create", "set", "delete", "exists", "get", "get_children"):
+            for stage in (
+                lambda op: self.inspector.lose_reply_next(op, client=self.client),
+                lambda op: self.inspector.fail_next(op, ConnectionLoss(), client=self.client),
+            ):
+                call_off = stage(op)
+                self.show("main", "a")
+                self.show("main", "b")
+                (seen,) = self.components().values()
+                self.assertEqual(seen.supported_labels, frozenset("b"))
+                self.done(self.registry.keep_only(set()))
+                self.assertEqual(self.components(), {}, op)
+                call_off()
+
+    def test_changed_before_its_making_is_known(self) -> None:
+        """What changes while the answer to its making is lost is not registered twice."""
+        self.inspector.lose_reply_next(
+            "create", path=lambda path: "/pool/" in path, client=self.client
+        )
+        self.registry.show("rack", "main", frozenset("a"), 100)
+        self.inspector.after(
+            "create",
+            lambda _: self.registry.show("rack", "main", frozenset("b"), 100),
+            path=lambda path: "/pool/" in path,
+        )
+        self.settle()
+        (seen,) = self.components().values()
+        self.assertEqual(seen.supported_labels, frozenset("b"))
+
+    def test_taken_off_before_its_making_is_known(self) -> None:
+        """What is taken off while the answer to its making is lost does not linger."""
+        gone = []
+        self.inspector.after(
+            "create",
+            lambda _: gone.append(self.registry.keep_only(set())),
+            path=lambda path: "/pool/" in path,
+        )
+        self.inspector.lose_reply_next(
+            "create", path=lambda path: "/pool/" in path, client=self.client
+        )
+        self.registry.show("rack", "main", frozenset("a"), 100)
+        self.settle()
+        self.successResultOf(gone[0])
+        self.assertEqual(self.components(), {})
+
+    def test_new_session_while_its_making_is_not_known(self) -> None:
+        """A session that ends just then leaves no second registration."""
+        self.inspector.after(
+            "create",
+            lambda _: self.inspector.expire(self.client),
+            path=lambda path: "/pool/" in path,
+        )
+        self.show("main", "a")
+        self.assertEqual(len(self.components()), 1)
