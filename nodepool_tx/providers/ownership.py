@@ -63,6 +63,10 @@ class Ownership:
             self._flight.wake()
         self._tell()
 
+    def _on_lost(self) -> None:
+        self._flight.wake()
+        self._tell()
+
     def _tell(self) -> None:
         held = self.held
         if held == self._was_held:
@@ -92,7 +96,8 @@ class Ownership:
         if self._client.state is not SessionState.CONNECTED or self.held:
             return
         path = paths.owner_lock(self.provider)
-        lock = self._lock = Lock(self._client, path, self._identifier)
+        lock = self._lock = Lock(self._client, path, self._identifier, guard=True)
+        lock.on_lost(self._on_lost)
         try:
             await self._client.ensure_path(path)
             if self._wanted:
