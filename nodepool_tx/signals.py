@@ -1,13 +1,18 @@
-"""Signals beyond those that stop the process, which Twisted handles."""
+"""What signals do.
+
+Twisted's own handlers of SIGTERM and SIGINT let the process die of the signal
+after it has stopped in order, which looks like a kill to whoever waits for it,
+and take a second one for a mistake.  Ours end with status 0.
+"""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from types import FrameType
 from typing import Protocol
 
 from twisted.application.service import Service
-from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 
 from nodepool_tx.reload import Reloader
@@ -22,37 +27,71 @@ class Checks(Protocol):
     def check_now(self) -> object: ...
 
 
+class Reactor(Protocol):
+    """What this module needs of one."""
+
+    def callFromThread(self, work: Callable[[], object], /) -> object: ...
+
+    def callWhenRunning(self, work: Callable[[], object], /) -> object: ...
+
+    def stop(self) -> object: ...
+
+
 class SignalHandler(Service):
-    """SIGHUP looks at the configuration, SIGUSR2 logs what is going on."""
+    """SIGTERM and SIGINT stop, SIGHUP looks at the configuration, SIGUSR2 tells what goes on."""
 
     _log = Logger()
 
-    def __init__(
-        self, reactor: IReactorFromThreads, watcher: Checks, reloader: Reloader, store: Store
-    ) -> None:
+    def __init__(self, reactor: Reactor, watcher: Checks, reloader: Reloader, store: Store) -> None:
         self.setName("signals")
         self._reactor = reactor
         self._watcher = watcher
         self._reloader = reloader
         self._store = store
         self._previous: dict[int, object] = {}
+        self._does: dict[int, Callable[[], None]] = {
+            signal.SIGHUP: self._reload,
+            signal.SIGUSR2: self._tell_what_goes_on,
+            signal.SIGTERM: lambda: self._stop("SIGTERM"),
+            signal.SIGINT: lambda: self._stop("SIGINT"),
+        }
+        self._stopping = False
 
     def startService(self) -> None:
         super().startService()
-        for number in (signal.SIGHUP, signal.SIGUSR2):
-            self._previous[number] = signal.signal(number, self._received)
+        self._handle(signal.SIGHUP, signal.SIGUSR2)
+        # A reactor that begins to run puts its own in place of these.
+        self._reactor.callWhenRunning(self._handle_stops)
 
     def stopService(self) -> None:
         super().stopService()
         for number, previous in self._previous.items():
-            signal.signal(number, previous)  # type: ignore[arg-type]
+            if not (self._stopping and number in (signal.SIGTERM, signal.SIGINT)):
+                signal.signal(number, previous)  # type: ignore[arg-type]
         self._previous = {}
+
+    def _handle(self, *numbers: int) -> None:
+        for number in numbers:
+            self._previous[number] = signal.signal(number, self._received)
+
+    def _handle_stops(self) -> None:
+        if self.running:
+            self._handle(signal.SIGTERM)
+            # A shell without job control lets what it starts in the background ignore it.
+            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+                self._handle(signal.SIGINT)
 
     def _received(self, number: int, _frame: FrameType | None) -> None:
         # Anything may be interrupted by a signal; the work is done in turn.
-        self._reactor.callFromThread(
-            self._reload if number == signal.SIGHUP else self._tell_what_goes_on
-        )
+        self._reactor.callFromThread(self._does[number])
+
+    def _stop(self, name: str) -> None:
+        if self._stopping:
+            self._log.info("{signal}: still stopping", signal=name)
+            return
+        self._log.info("{signal}: stopping", signal=name)
+        self._stopping = True
+        self._reactor.stop()
 
     def _reload(self) -> None:
         self._log.info("SIGHUP: looking at the configuration")
