@@ -1,0 +1,1 @@
+"""What the tests of the running launcher stand on: the process, those who ask it, a look in."""
