@@ -44,7 +44,7 @@ def plan(quick: bool, probe: int) -> list[Scenario]:
 
     A window covers whole cycles of the five seconds in which Nodepool 11 returns used nodes.
     """
-    few, short, long = (5, 10.0, 15.0) if quick else (10, 20.0, 35.0)
+    few, short, long = (5, 10.0, 15.0) if quick else (10, 15.0, 25.0)
     nodes, queued = (2_000, 1_000) if quick else (10_000, 5_000)
     make = functools.partial
     every = [
@@ -52,10 +52,10 @@ def plan(quick: bool, probe: int) -> list[Scenario]:
         Scenario("100 nodes", make(scenarios.busy, nodes=100, clients=100, seconds=short)),
         Scenario("10 nodes", make(scenarios.busy, nodes=10, clients=100, seconds=long)),
         Scenario("registration", make(scenarios.registration, nodes=2_000)),
-        Scenario("queue", make(scenarios.queue, nodes=nodes, queued=queued, requests=few)),
+        Scenario("queue", make(scenarios.queue, nodes=nodes, queued=queued, requests=6)),
         Scenario(
             "passes",
-            make(scenarios.passes, nodes=nodes, queued=queued, requests=few),
+            make(scenarios.passes, nodes=nodes, queued=queued, requests=50),
             ours_timed=True,
         ),
     ]

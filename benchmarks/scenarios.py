@@ -25,6 +25,8 @@ from benchmarks.daemons import PASSES, Daemon, Endpoint, Launcher, StaticNodes, 
 
 Numbers = dict[str, float]
 CONNECTIONS = 8
+SETTLE = 3.0
+"""Seconds after the last node was seen until the launcher has digested that."""
 
 
 @attrs.define
@@ -178,7 +180,7 @@ async def registration(bench: Bench, daemon: Daemon, nodes: int) -> Numbers:
     """From the start of the program to its last node, and what it then weighs."""
     async with bench.launcher(daemon, [StaticNodes("only", nodes)]) as (launcher, connection):
         first, last = await registered(launcher, connection, nodes)
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(SETTLE)
         usage = launcher.usage()
     return {
         "start to last node s": last,
@@ -192,6 +194,7 @@ async def queue(bench: Bench, daemon: Daemon, nodes: int, queued: int, requests:
     """How much a queue that cannot be served delays a request that can."""
     async with bench.launcher(daemon, _stuck_groups(nodes)) as (launcher, connection):
         _, last = await registered(launcher, connection, nodes)
+        await asyncio.sleep(SETTLE)
         await _take(connection, STUCK)
         without = await _latency(launcher, connection, requests)
         started = time.perf_counter()
