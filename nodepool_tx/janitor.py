@@ -9,7 +9,7 @@ any number of launchers may do this at once: one of them wins.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import attrs
 from kazoo import exceptions as zke
@@ -24,6 +24,7 @@ from nodepool_tx.periodic import Periodic
 from nodepool_tx.pools.rules import all_declined
 from nodepool_tx.store import paths
 from nodepool_tx.store.change import Change, Conflict, Uncertain, connection_errors
+from nodepool_tx.store.codec import EMPTY
 from nodepool_tx.store.nodes import NodeChange
 from nodepool_tx.store.requests import RequestChange
 from nodepool_tx.store.store import Store
@@ -44,15 +45,22 @@ def past_hold_age(node: Node, config: Config, now: float) -> bool:
     """The node was held longer than was asked, or than the configuration allows."""
     if node.state is not NodeState.HOLD:
         return False
-    asked = node.hold_expiration or math.inf
-    return now - node.state_time >= min(asked, config.max_hold_age)
+    asked = node.hold_expiration or 0
+    longest = min(asked if asked > 0 else math.inf, config.max_hold_age)
+    return now - node.state_time >= longest
+
+
+def _in_stock(node: Node) -> Node:
+    """The node when it is promised to nobody any more."""
+    return attrs.evolve(node, allocated_to=None, tenant_name=None, requestor=None)
 
 
 class Janitor(MultiService):
     """The duties of one launcher.
 
-    ``config`` gives the configuration in force; nodes of providers that are
-    not in it are none of our business.
+    ``config`` gives the configuration in force.  ``providers`` gives the names
+    of the providers that run here, those being given up included; the stock of
+    others is none of our business.
     """
 
     _log = Logger()
@@ -62,6 +70,7 @@ class Janitor(MultiService):
         clock: IReactorTime,
         store: Store,
         config: Callable[[], Config],
+        providers: Callable[[], Iterable[str]],
         *,
         interval: float,
         lock_age: float,
@@ -71,6 +80,7 @@ class Janitor(MultiService):
         self._clock = clock
         self._store = store
         self._config = config
+        self._providers = providers
         self._lock_age = lock_age
         #: Requests and nodes that events said to look at.
         self._lost: set[str] = set()
@@ -179,16 +189,26 @@ class Janitor(MultiService):
         if not self._store.current:
             return
         self._on_current(True)
+        for duty in (
+            self._delete_aged,
+            self._remove_empty_nodes,
+            self._remove_old_locks,
+            self._fail_hopeless,
+        ):
+            try:
+                await duty()
+            except Exception:
+                # The others must be done all the same.
+                self._log.failure("{duty} failed", duty=duty.__name__.strip("_"))
+
+    async def _delete_aged(self) -> None:
         config, now = self._config(), self._clock.seconds()
-        ours = [node for name in config.providers for node in self._store.nodes.of_provider(name)]
+        ours = [node for name in self._providers() for node in self._store.nodes.of_provider(name)]
         for node in ours:
             if past_ready_age(node, config, now):
                 await self._delete(node, "older than max-ready-age")
             elif past_hold_age(node, config, now):
                 await self._delete(node, "held longer than allowed")
-        await self._remove_empty_nodes()
-        await self._remove_old_locks(now)
-        await self._fail_hopeless(now)
 
     async def _reset_lost(self, request_id: str) -> None:
         """Give a request that its launcher left pending back to everyone."""
@@ -200,7 +220,7 @@ class Janitor(MultiService):
         change = self._store.change()
         for node in self._store.nodes.of_request(request_id):
             if node.state is NodeState.READY:
-                change.update_node(node, attrs.evolve(node, allocated_to=None))
+                change.update_node(node, _in_stock(node))
             elif node.state is NodeState.INIT:
                 change.update_node(node, node.in_state(NodeState.DELETING, now, allocated_to=None))
         change.update_request(request, request.in_state(RequestState.REQUESTED, now, nodes=()))
@@ -214,16 +234,10 @@ class Janitor(MultiService):
     async def _free_promised(self, request_id: str) -> None:
         """Put nodes back in stock whose request is gone."""
         for node in self._store.nodes.of_request(request_id):
-            if (
-                node.state is not NodeState.READY
-                or node.provider not in self._config().providers
-                or self._store.nodes.is_locked(node.id)
-            ):
+            if node.state is not NodeState.READY or self._store.nodes.is_locked(node.id):
                 continue
             change = self._store.change()
-            change.update_node(
-                node, attrs.evolve(node, allocated_to=None, tenant_name=None, requestor=None)
-            )
+            change.update_node(node, _in_stock(node))
             if await self._made(change, "free node", node.id):
                 self._log.info(
                     "node {node_id} is free again: request {request_id} is gone",
@@ -247,14 +261,14 @@ class Janitor(MultiService):
     async def _remove_empty_nodes(self) -> None:
         """A node znode without any data is what a crash between steps leaves."""
         for node_id, reason in tuple(self._store.nodes.unreadable.items()):
-            if "empty" in reason and not self._store.nodes.is_locked(node_id):
+            if reason == EMPTY and not self._store.nodes.is_locked(node_id):
                 await self._quietly(
                     self._store.remove_unreadable_node(node_id), "empty node", node_id
                 )
 
-    async def _remove_old_locks(self, now: float) -> None:
+    async def _remove_old_locks(self) -> None:
         """Locks of requests lie beside them, and so outlive them."""
-        requests = self._store.requests
+        requests, now = self._store.requests, self._clock.seconds()
         orphans = {
             request_id
             for request_id in requests.lock_directories()
@@ -277,25 +291,20 @@ class Janitor(MultiService):
             return now
         return stat.mtime / 1000 if stat else now
 
-    async def _fail_hopeless(self, now: float) -> None:
+    async def _fail_hopeless(self) -> None:
         """Fail requests that everyone online has declined, seen in two sweeps.
 
         The last to decline fails a request; one that was waiting for a pool
         which went away since has nobody left to do it.
         """
-        online = self._store.components.pools()
-        hopeless = {
-            request.id
-            for request in self._store.requests
-            if request.state is RequestState.REQUESTED
-            and online
-            and request.declined_by
-            and all_declined(request.declined_by, online)
-        }
-        for request_id in hopeless & self._hopeless:
+        before = self._hopeless
+        self._hopeless = {r.id for r in self._store.requests if self._is_hopeless(r)}
+        for request_id in before & self._hopeless:
             request = self._store.requests.get(request_id)
-            assert request is not None
+            if request is None or not self._is_hopeless(request):
+                continue
             change = self._store.change()
+            now = self._clock.seconds()
             change.update_request(request, request.in_state(RequestState.FAILED, now))
             if await self._made(change, "fail request", request_id):
                 self._log.info(
@@ -303,7 +312,14 @@ class Janitor(MultiService):
                     request_id=request_id,
                     event_id=request.event_id,
                 )
-        self._hopeless = hopeless
+
+    def _is_hopeless(self, request: NodeRequest) -> bool:
+        online = self._store.components.pools()
+        return (
+            request.state is RequestState.REQUESTED
+            and bool(online and request.declined_by)
+            and all_declined(request.declined_by, online)
+        )
 
     # -- doing -----------------------------------------------------------
 
@@ -316,9 +332,9 @@ class Janitor(MultiService):
             return False
         return True
 
-    async def _quietly(self, removal: Awaitable[None], what: str, which: str) -> None:
+    async def _quietly(self, removal: Awaitable[bool], what: str, which: str) -> None:
         try:
-            await removal
-            self._log.info("removed {what} {which}", what=what, which=which)
+            if await removal:
+                self._log.info("removed {what} {which}", what=what, which=which)
         except (Uncertain, zke.ZookeeperError) as e:
             self._log.debug("{what} {which} stays: {reason}", what=what, which=which, reason=str(e))

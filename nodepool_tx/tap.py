@@ -245,6 +245,7 @@ def build(options: Options, reactor: Any) -> Root:
         reactor,
         store,
         lambda: reloader.config or config,
+        reloader.services,
         interval=intervals.cleanup,
         lock_age=intervals.lock_cleanup,
     )

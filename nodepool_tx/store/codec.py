@@ -26,6 +26,7 @@ from nodepool_tx.model import (
 )
 
 __all__ = [
+    "EMPTY",
     "Unreadable",
     "decode_component",
     "decode_node",
@@ -34,6 +35,10 @@ __all__ = [
     "encode_node",
     "encode_request",
 ]
+
+
+#: The reason given for a znode without any data.
+EMPTY = "the znode is empty"
 
 
 class Unreadable(ValueError):
@@ -100,7 +105,7 @@ _REQUEST_KEYS = (
 
 def _object(data: bytes) -> dict[str, Any]:
     if not data:
-        raise Unreadable("the znode is empty")
+        raise Unreadable(EMPTY)
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as e:

@@ -170,15 +170,19 @@ class Store(Service):
         """
         await self._quietly(self.client.delete(paths.request(request_id)))
 
-    async def remove_request_lock(self, request_id: str) -> None:
+    async def remove_request_lock(self, request_id: str) -> bool:
         """Remove what is left of the lock of a request that is gone.
 
-        A lock that somebody holds stays.
-        """
-        await self._quietly(self.client.delete(paths.request_lock(request_id)))
+        False if there was nothing, or somebody holds it: then it stays.
 
-    async def remove_unreadable_node(self, node_id: str) -> None:
+        :raises Uncertain: the connection broke.
+        """
+        return await self._quietly(self.client.delete(paths.request_lock(request_id)))
+
+    async def remove_unreadable_node(self, node_id: str) -> bool:
         """Remove a node znode without data, and its lock unless that is held.
+
+        False if it stays, or was gone already.
 
         :raises Uncertain: the connection broke.
         """
@@ -186,7 +190,7 @@ class Store(Service):
         try:
             data, stat = await self.client.get(path)
             if data:
-                return
+                return False
             txn = self.client.transaction()
             if self.nodes.has_lock_directory(node_id):
                 txn.delete(paths.node_lock(node_id))
@@ -196,16 +200,18 @@ class Store(Service):
             raise Uncertain(str(e)) from e
         except (zke.NoNodeError, TransactionFailed):
             # Gone, written to, or in somebody's hands: no longer ours to remove.
-            return
+            return False
+        return True
 
     @staticmethod
-    async def _quietly(deletion: Deferred[None]) -> None:
+    async def _quietly(deletion: Deferred[None]) -> bool:
         try:
             await deletion
         except (zke.NoNodeError, zke.NotEmptyError):
-            return
+            return False
         except connection_errors as e:
             raise Uncertain(str(e)) from e
+        return True
 
 
 def _is_record(root: str) -> Callable[[str], bool]:
