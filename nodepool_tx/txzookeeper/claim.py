@@ -16,6 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList, fail,
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from nodepool_tx.txzookeeper.caughtup import caught_up
 from nodepool_tx.txzookeeper.interface import SessionState, ZookeeperAPI
 from nodepool_tx.txzookeeper.session import refusal_in
 
@@ -190,12 +191,13 @@ class Claim:
 
     async def _find(self) -> bool:
         """Look for what was created without our being told."""
-        synced, names = await all_answers(
-            [self._client.sync(self._directory), self._client.get_children(self._directory)]
+        answers = await all_answers(
+            [caught_up(self._client), self._client.get_children(self._directory)]
         )
-        for answer in (synced, names):
+        for answer in answers:
             if isinstance(answer, Failure):
                 answer.raiseException()
+        names = answers[1]
         return self.recognise(names)
 
 

@@ -11,8 +11,8 @@ after our contender is gone.
 Design note: lost connections
 -----------------------------
 A contender that was asked for and not confirmed may exist.  Ours is known by
-the digits of its name: after the reconnect we look for it, after a ``sync``,
-because the request may still have been on its way over the old connection.
+the digits of its name: after the reconnect we look for it, having made sure
+that what was on its way over the old connection has arrived or never will.
 Until it is certain that a contender is gone, its removal goes on.
 """
 
@@ -28,6 +28,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from nodepool_tx.txzookeeper.caughtup import caught_up
 from nodepool_tx.txzookeeper.claim import NO_ANSWER, Claim, all_answers
 from nodepool_tx.txzookeeper.contenders import Contender, contenders, predecessor
 from nodepool_tx.txzookeeper.interface import (
@@ -278,9 +279,7 @@ class Lock:
             assert claim.path is not None
             if not await claim.session_lasts():
                 break
-            _, there = await all_answers(
-                [self._client.sync(self.path), self._client.exists(claim.path)]
-            )
+            _, there = await all_answers([caught_up(self._client), self._client.exists(claim.path)])
             if there is None:
                 if claim is self._claim:
                     self._lose()

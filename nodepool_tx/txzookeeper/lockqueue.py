@@ -10,6 +10,7 @@ from kazoo.protocol.states import ZnodeStat
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from nodepool_tx.txzookeeper.caughtup import caught_up
 from nodepool_tx.txzookeeper.claim import NO_ANSWER, Claim, all_answers
 from nodepool_tx.txzookeeper.contenders import predecessor
 from nodepool_tx.txzookeeper.interface import ZookeeperAPI
@@ -80,7 +81,7 @@ class LockQueue:
         :param unsure: the contender may still be on its way to the server.
         """
         while await claim.session_lasts():
-            requests: list[Deferred[Any]] = [self._client.sync(self._path)] if unsure else []
+            requests: list[Deferred[Any]] = [caught_up(self._client)] if unsure else []
             requests += [self._client.get_children(self._path), *map(self._client.get, reads)]
             try:
                 return _understand((await all_answers(requests))[-1 - len(reads) :])

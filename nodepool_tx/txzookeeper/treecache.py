@@ -34,6 +34,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from nodepool_tx.txzookeeper.cachedtree import CacheChange, CachedTree, CachedZnode, ChangeKind
+from nodepool_tx.txzookeeper.caughtup import caught_up
 from nodepool_tx.txzookeeper.interface import SessionState, Watch, ZookeeperAPI
 from nodepool_tx.txzookeeper.treereader import TreeReader
 
@@ -207,7 +208,7 @@ class TreeCache:
         while True:
             await self._when_current()
             try:
-                await self._client.sync(self.root)
+                await caught_up(self._client)
                 # All events are here.  What they made us read is answered
                 # before anything asked now.
                 if self._reader.reading:

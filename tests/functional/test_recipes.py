@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from nodepool_tx.txzookeeper.caughtup import caught_up
 from nodepool_tx.txzookeeper.client import ZookeeperClient
 from nodepool_tx.txzookeeper.election import Election
 from nodepool_tx.txzookeeper.interface import SessionState, TransactionFailed, ZookeeperAPI
@@ -481,12 +482,15 @@ class EnsembleRecipeTests(TestCase):
     timeout = 90
 
     async def clients(self) -> list[ZookeeperClient]:
+        """One client of each server, the leader's last."""
         ensemble = shared_ensemble()
         await deferToThread(ensemble.wait_ready)
         root = fresh_root()
+        leader = await deferToThread(ensemble.leader)
+        servers = [*ensemble.servers[:leader], *ensemble.servers[leader + 1 :]]
         clients = [
             ZookeeperClient(reactor, server.address + root, session_timeout=10)
-            for server in ensemble.servers
+            for server in (*servers, ensemble.servers[leader])
         ]
         for client in clients:
             self.addCleanup(client.close)
@@ -497,11 +501,11 @@ class EnsembleRecipeTests(TestCase):
 
     @asynchronous
     async def test_barrier(self) -> None:
-        """What was written through one server is seen through another after the barrier."""
+        """What was written through a follower is seen through another, and through the leader."""
         writer, *readers = await self.clients()
         caches = [TreeCache(reader, "/n") for reader in readers]
         await gatherResults([cache.start() for cache in caches])
-        for number in range(60):
+        for number in range(100):
             data = b"%d" % number
             await writer.set("/n", data)
             path = await writer.create("/n/s-", data, sequence=True)
@@ -509,6 +513,18 @@ class EnsembleRecipeTests(TestCase):
             for cache in caches:
                 znodes = [cache.get("/n"), cache.get(path)]
                 self.assertEqual([one and one.data for one in znodes], [data, data])
+
+    @asynchronous
+    async def test_caught_up(self) -> None:
+        """A read sent right after is of what others were answered before."""
+        writer, *readers = await self.clients()
+        for number in range(100):
+            path = await writer.create("/n/s-", b"%d" % number, sequence=True)
+            looking = []
+            for reader in readers:
+                looking += [caught_up(reader), reader.get(path)]
+            answers = await gatherResults(looking)
+            self.assertEqual([data for data, _ in answers[1::2]], [b"%d" % number] * 2)
 
     @asynchronous
     async def test_mutual_exclusion(self) -> None:

@@ -382,7 +382,7 @@ class QueueTests(LockTestCase):
         self.settle()
         self.assertEqual(self.queue(), [])
         # What was on its way when the connection broke may have arrived only now.
-        self.assertEqual(self.inspector.requests["sync"], 1)
+        self.assertEqual(self.inspector.requests["transaction"], 1)
 
     def test_cancelled_and_then_suspended(self) -> None:
         """A connection lost while the contender is removed is not waited for."""
@@ -528,11 +528,11 @@ class BrokenConnectionTests(LockTestCase):
         """Connections may break again while the contender is looked for."""
         lock = self.lock()
         self.break_at("create", None, True)
-        self.inspector.fail_next("sync", ConnectionLoss())
+        self.inspector.fail_next("transaction", ConnectionLoss())
         self.inspector.lose_reply_next("get_children")
         self.taken(lock)
         self.assertEqual(self.queue(), [lock.contender])
-        self.assertEqual(self.inspector.requests["sync"], 2)
+        self.assertEqual(self.inspector.requests["transaction"], 2)
 
     def test_handed_on_while_suspended(self) -> None:
         """A lock that becomes ours while we are suspended is ours when we are back."""

@@ -671,14 +671,14 @@ class BarrierTests(TreeCacheTestCase):
         cache = self.cache()
         self.inspector.requests.clear()
         self.done(cache.barrier())
-        self.assertEqual(self.inspector.requests, {"sync": 1})
+        self.assertEqual(self.inspector.requests, {"transaction": 1})
 
     def test_reads_are_waited_for(self) -> None:
         """What the last events call for is read before the barrier is passed."""
         self.inspector.create("/r/a", b"0")
         cache = self.cache()
         seen: list[Any] = []
-        self.inspector.before("sync", lambda _: self.inspector.set("/r/a", b"1"))
+        self.inspector.before("transaction", lambda _: self.inspector.set("/r/a", b"1"))
         cache.barrier().addCallback(lambda _: seen.append(cache.get("/r/a")))
         self.settle()
         self.assertEqual([known.data for known in seen], [b"1"])
@@ -699,7 +699,7 @@ class BarrierTests(TreeCacheTestCase):
     def test_cut_while_waiting(self) -> None:
         """A barrier survives losing connection and session in the middle."""
         cache = self.cache()
-        for op in ("sync", "exists"):
+        for op in ("transaction", "exists"):
             self.inspector.create(f"/r/{op}", b"1")
             waiting = cache.barrier()
             self.inspector.fail_next(op, ConnectionLoss())
