@@ -85,7 +85,7 @@ class Janitor(MultiService):
         #: Requests and nodes that events said to look at.
         self._lost: set[str] = set()
         self._deserted: set[str] = set()
-        #: Orphaned request locks, and when they were last in use.
+        #: Orphaned request locks, and when they were made.
         self._orphans: dict[str, float] = {}
         self._hopeless: set[str] = set()
         self._unsubscribe: list[Callable[[], None]] = []
@@ -197,6 +197,8 @@ class Janitor(MultiService):
         ):
             try:
                 await duty()
+            except Uncertain as e:
+                self._log.debug("the sweep was interrupted: {reason}", reason=str(e))
             except Exception:
                 # The others must be done all the same.
                 self._log.failure("{duty} failed", duty=duty.__name__.strip("_"))
@@ -278,18 +280,22 @@ class Janitor(MultiService):
             del self._orphans[gone]
         for request_id in orphans:
             if request_id not in self._orphans:
-                self._orphans[request_id] = await self._last_used(request_id, now)
+                made = await self._made_at(request_id)
+                if made is None:
+                    continue
+                self._orphans[request_id] = made
             if now - self._orphans[request_id] >= self._lock_age:
                 await self._quietly(
                     self._store.remove_request_lock(request_id), "request lock", request_id
                 )
 
-    async def _last_used(self, request_id: str, now: float) -> float:
+    async def _made_at(self, request_id: str) -> float | None:
+        """When a request's lock was made; None if that cannot be told now."""
         try:
             stat = await self._store.client.exists(paths.request_lock(request_id))
         except connection_errors:
-            return now
-        return stat.mtime / 1000 if stat else now
+            return None
+        return stat.mtime / 1000 if stat else None
 
     async def _fail_hopeless(self) -> None:
         """Fail requests that everyone online has declined, seen in two sweeps.
@@ -299,7 +305,11 @@ class Janitor(MultiService):
         """
         before = self._hopeless
         self._hopeless = {r.id for r in self._store.requests if self._is_hopeless(r)}
-        for request_id in before & self._hopeless:
+        doomed = before & self._hopeless
+        if doomed:
+            # Nobody who has just come online may be overlooked.
+            await self._store.barrier()
+        for request_id in doomed:
             request = self._store.requests.get(request_id)
             if request is None or not self._is_hopeless(request):
                 continue

@@ -91,8 +91,8 @@ class RequestTable:
         request_id = parts[0]
         before = self._requests.get(request_id)
         if change.kind is ChangeKind.REMOVED:
-            self.unreadable.pop(request_id, None)
-            if self._requests.pop(request_id, None) is None:
+            unreadable = self.unreadable.pop(request_id, None)
+            if self._requests.pop(request_id, None) is None and unreadable is None:
                 return
         else:
             znode = change.znode

@@ -31,6 +31,12 @@ from nodepool_tx.testing.zookeeper import MemoryClient, MemoryZookeeper
 
 T = TypeVar("T")
 
+
+def written(path: str) -> bool:
+    """Tells transactions that write from those that only wait to be caught up."""
+    return path != "/"
+
+
 #: When the tests begin, in seconds since the epoch.
 EPOCH = 1_700_000_000.0
 
