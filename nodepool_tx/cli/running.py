@@ -28,8 +28,6 @@ def exit_code_of(failure: Failure, terminal: Terminal, *, debug: bool) -> int:
     if isinstance(error, Complaint):
         terminal.note(f"nodepool: {error}")
         return error.code
-    if isinstance(error, BrokenPipeError):
-        return _SIGNALLED + signal.SIGPIPE
     if debug:
         terminal.note(failure.getTraceback())
     more = "" if debug else "; --debug shows where it happened"
@@ -70,12 +68,14 @@ def run(
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, on_signal)
         working.addErrback(exit_code_of, terminal, debug=debug)
-        working.addBoth(finish)
+        working.addCallback(finish)
+        # Whatever telling it ran into, there must be an end.
+        working.addErrback(lambda failure: end(ExitCode.FAILED))
 
-    def finish(code: Any) -> None:
+    def finish(code: int) -> None:
         terminal.settle()
         interrupted = code == ExitCode.INTERRUPTED and signals
-        end(_SIGNALLED + signals[0] if interrupted else int(code))
+        end(_SIGNALLED + signals[0] if interrupted else code)
 
     # Once the reactor has set its own handlers, which this replaces.
     reactor.callWhenRunning(reactor.callLater, 0, start)

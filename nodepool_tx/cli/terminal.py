@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from typing import TextIO
@@ -35,17 +36,26 @@ class Terminal:
         self._drawing.clock = clock
 
     def result(self, text: str) -> None:
-        """What the command was asked for."""
+        """What the command was asked for; a reader that has seen enough is fine.
+
+        :raises OSError: it could not be written for another reason.
+        """
         self.settle()
-        self._out.write(text + "\n")
-        self._out.flush()
+        with contextlib.suppress(BrokenPipeError):
+            self._out.write(text + "\n")
+            self._out.flush()
 
     def note(self, text: str) -> None:
         """Something worth a line that stays."""
         self._clear()
-        self._err.write(text + "\n")
-        self._err.flush()
+        self._say(text + "\n")
         self._draw_if_live()
+
+    def _say(self, text: str) -> None:
+        # The terminal may have been closed: no reason not to clean up.
+        with contextlib.suppress(OSError):
+            self._err.write(text)
+            self._err.flush()
 
     def progress(self, text: str, since: float | None = None) -> None:
         """What is being waited for; replaces what was said before.
@@ -58,8 +68,7 @@ class Terminal:
             return
         self._text = text
         if not self._live:
-            self._err.write(f"{self._passed()}  {text}\n")
-            self._err.flush()
+            self._say(f"{self._passed()}  {text}\n")
         elif self._drawing.running:
             self._draw()
         else:
@@ -80,8 +89,7 @@ class Terminal:
         line = f"{self._passed()}  {printable(self._text)}"
         if len(line) >= columns:
             line = line[: max(0, columns - 2)] + "…"
-        self._err.write(f"\r\x1b[K{line}")
-        self._err.flush()
+        self._say(f"\r\x1b[K{line}")
 
     def _draw_if_live(self) -> None:
         if self._drawing.running:
@@ -89,8 +97,7 @@ class Terminal:
 
     def _clear(self) -> None:
         if self._live and self._text:
-            self._err.write("\r\x1b[K")
-            self._err.flush()
+            self._say("\r\x1b[K")
 
 
 def _columns(stream: TextIO) -> int:

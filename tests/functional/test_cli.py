@@ -363,6 +363,24 @@ def test_a_terminal_is_passed_on_to_the_command(farm: Farm) -> None:
     eventually(farm.all_free)
 
 
+def test_a_terminal_that_is_closed_gives_the_node_back(farm: Farm) -> None:
+    """As when a window is closed or a connection lost: the hang-up is a signal like others."""
+    ours, theirs = pty.openpty()
+    job = farm.start(
+        *("request", "one"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        preexec_fn=lambda: _own_terminal(theirs),
+    )
+    os.close(theirs)
+    _read_until(ours, b"in use until")
+    os.close(ours)
+    assert job.wait(30) == ExitCode.OK
+    eventually(farm.all_free, 2.0)
+    assert farm.leftovers() == []
+
+
 def _own_terminal(descriptor: int) -> None:
     os.setsid()
     fcntl.ioctl(descriptor, termios.TIOCSCTTY, 0)
