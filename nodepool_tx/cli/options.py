@@ -150,6 +150,11 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         )
 
     request = verbs.add("request", "ask for nodes, use them and give them back")
+    request.usage = "nodepool request [options] LABEL [LABEL ...] [-- COMMAND ...]"
+    request.epilog = (
+        "Without a command it shows how to log in and waits for Enter.  A command of one "
+        "word is a line for the remote shell, several words arrive as they are."
+    )
     request.add_argument("labels", nargs="+", metavar="LABEL", help="one node of each")
     request.add_argument(
         "--keep", action="store_true", help="hold the nodes and leave them, instead of waiting"
