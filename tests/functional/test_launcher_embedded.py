@@ -19,7 +19,10 @@ FARM = configuration(
 
 
 class Embedded(Scene):
-    """Instead of the shared ZooKeeper there is the launcher's own."""
+    """Beside the launcher's own ZooKeeper there is none."""
+
+    def get_server(self) -> None:  # type: ignore[override]
+        return None
 
     async def _prepare(self) -> None:
         self.root = ""

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from nodepool_tx.txzookeeper.client import ZookeeperClient
@@ -46,16 +45,16 @@ class Scene(TestCase):
         self.directory.mkdir()
         self.root = fresh_root()
         self.launchers: list[LauncherProcess] = []
+        self.server = self.get_server()
         return Deferred.fromCoroutine(self._prepare())
 
     async def _prepare(self) -> None:
-        self.server = await deferToThread(self.get_server)
         steward = await self.client(chroot="")
         await steward.ensure_path(self.root)
         self.sight = Sight(await self.client())
 
     def get_server(self) -> ZookeeperServer:
-        """The ZooKeeper of these tests; may block."""
+        """The ZooKeeper of these tests."""
         return shared_server()
 
     # -- what to start ---------------------------------------------------
