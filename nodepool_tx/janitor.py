@@ -169,7 +169,7 @@ class Janitor(MultiService):
         A lock is seen to go before the last write under it is read; after a
         barrier both are known.
         """
-        if not self._store.current:
+        if not self._store.current or not (self._lost or self._deserted):
             return
         try:
             await self._store.barrier()

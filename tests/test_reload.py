@@ -8,7 +8,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from nodepool_tx.config.frozen import FrozenMapping
-from nodepool_tx.config.schema import UnavailableProvider
+from nodepool_tx.config.schema import ProviderConfig, UnavailableProvider
 from nodepool_tx.reload import ANNOUNCE_AFTER, ReloadPlan, plan_reload
 from nodepool_tx.store import paths
 from tests.reload_stage import ReloadTestCase, ScriptedService, config, provider
@@ -278,6 +278,24 @@ class FailureTests(ReloadTestCase):
         self.script.starting.clear()
         self.apply(provider("a"), provider("b"))
         self.assertEqual(self.running(), ["a/1", "b/1"])
+
+    def test_has_anothers_name(self) -> None:
+        """A driver whose service claims another provider's name takes nothing away from it."""
+        self.applied(provider("a"))
+        before = self.service("a")
+        build = self.build
+
+        def confused(config: ProviderConfig) -> ScriptedService:
+            service = build(config)
+            service.setName("a")
+            return service
+
+        self.patch(self.reloader, "_build", confused)
+        self.apply(provider("a"), provider("b"))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertIs(self.service("a"), before)
+        self.assertEqual(self.running(), ["a/1"])
+        self.assertIn("b", self.reloader.reports[-1].rolled_back)
 
     def test_cannot_start_and_cannot_stop(self) -> None:
         """Even one that cannot be stopped either makes way for the old one."""
