@@ -109,11 +109,13 @@ class RequestTableTests(StoreTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
+KINDS = [
+    *("write", "write", "rubbish", "remove", "settle", "cut", "expire"),
+    *("lock", "lock", "unlock", "unlock_all"),
+]
 ids = st.integers(0, 3).map(lambda n: f"200-{n:010}")
 steps = st.tuples(
-    st.sampled_from(
-        "write write rubbish remove lock lock unlock unlock_all settle cut expire".split()
-    ),
+    st.sampled_from(KINDS),
     ids,
     st.integers(0, 9),
 )

@@ -20,10 +20,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from nodepool_tx.model import NodeState
 from nodepool_tx.nodescan.interface import Scanner
 from nodepool_tx.providers.static.desired import Desired, Identity, SlotKey
 from nodepool_tx.providers.static.hosts import Hosts
@@ -289,8 +290,10 @@ class Reconciler:
         """
         node = self._store.nodes.get(node_id)
         key = self.slots.key_of(node_id)
-        if node is None or key is None or key in self._busy or not self._may_act():
-            return Deferred.fromCoroutine(_nothing())
+        if node is None or node.state is not NodeState.READY or node.allocated_to:
+            return succeed(None)
+        if key is None or key in self._busy or not self._may_act():
+            return succeed(None)
         work = Work(key, (Deregister(node, reason),))
         self._busy[key] = False
         task = self._writes.run(f"withdrawing node {node_id}", self._carry_out([work], True))
@@ -346,7 +349,3 @@ class Reconciler:
             self.mark(keys)
             self._progress()
         self._settle_later()
-
-
-async def _nothing() -> None:
-    return

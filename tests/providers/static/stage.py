@@ -24,7 +24,12 @@ from nodepool_tx.store.store import Store
 from nodepool_tx.testing.scanner import MemoryHosts, MemoryScanner
 from nodepool_tx.testing.zookeeper import MemoryClient, MemoryZookeeper
 
-__all__ = ["Launcher", "Stage", "StageTestCase"]
+__all__ = ["Launcher", "Stage", "StageTestCase", "about_nodes"]
+
+
+def about_nodes(path: str) -> bool:
+    """For hooks: what changes nodes, not what only asks whether the server has caught up."""
+    return path.startswith(paths.NODES + "/")
 
 
 class Launcher:
@@ -67,14 +72,17 @@ class Launcher:
 class Stage:
     """Everything outside of the launchers."""
 
-    def __init__(self) -> None:
+    def __init__(self, latency: float = 0.0) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        self.zookeeper = MemoryZookeeper(self.clock)
+        self.zookeeper = MemoryZookeeper(self.clock, latency=latency)
         self.inspector = self.zookeeper.inspector
         self.hosts = MemoryHosts()
         self._locks: dict[str, str] = {}
-        self._visitor: MemoryClient | None = None
+        #: A client of somebody else's.
+        self.visitor: MemoryClient = self.zookeeper.client()
+        self.visitor.connect()
+        self.settle()
 
     # -- time
 
@@ -129,15 +137,6 @@ class Stage:
     def unlock(self, node_id: str) -> None:
         self.inspector.delete(self._locks.pop(node_id))
 
-    @property
-    def visitor(self) -> MemoryClient:
-        """A client of somebody else's."""
-        if self._visitor is None:
-            self._visitor = self.zookeeper.client()
-            self._visitor.connect()
-            self.settle()
-        return self._visitor
-
     def use(self, node_id: str) -> None:
         """Lock a node and set it in use."""
         self.lock(node_id)
@@ -169,10 +168,15 @@ class Stage:
 
 
 class StageTestCase(SynchronousTestCase):
-    """Tests on a stage of their own."""
+    """Tests on a stage of their own.
+
+    :cvar latency: seconds that ZooKeeper takes to answer.
+    """
+
+    latency = 0.0
 
     def setUp(self) -> None:
-        self.stage = Stage()
+        self.stage = Stage(self.latency)
         self.hosts = self.stage.hosts
         self.clock = self.stage.clock
         self.launchers: list[Launcher] = []
@@ -183,8 +187,7 @@ class StageTestCase(SynchronousTestCase):
             stopped = Deferred.fromCoroutine(_stop(launcher))
             self.stage.settle()
             self.successResultOf(stopped)
-        if self.stage._visitor is not None:
-            self.stage._visitor.close()
+        self.stage.visitor.close()
         self.stage.settle()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.hosts.pending, [])

@@ -8,7 +8,7 @@ from nodepool_tx.config.schema import StaticProvider
 from nodepool_tx.model import Node, NodeState, RequestState
 from nodepool_tx.nodescan.simulated import SIMULATED_KEY, SimulatedHosts
 from nodepool_tx.testing.scanner import MemoryScanner
-from tests.providers.static.stage import Launcher, StageTestCase
+from tests.providers.static.stage import Launcher, StageTestCase, about_nodes
 from tests.providers.static.values import KEYS, static_node, static_pool, static_provider
 
 
@@ -164,6 +164,21 @@ class HandOutTests(AvailabilityTestCase):
         self.assertEqual(left, [("web1", 2), ("web2", 0), ("web2", 1), ("web2", 2)])
         self.assertEqual(self.status_of("web1")["state"], "down")
 
+    def test_a_host_known_to_be_down_is_not_asked_again(self) -> None:
+        """Before its back-off is over the answer is no; a promised node stays all the same."""
+        self.start(provider(max_parallel_jobs=2))
+        a, b = self.stage.nodes()
+        self.stage.change_node(b.id, allocated_to="200-0000000001")
+        self.stage.settle()
+        self.hosts.take_down("web1")
+        self.check(a)
+        self.stage.settle()
+        looks = len(self.hosts.looks)
+        self.assertFalse(self.successResultOf(self.service.check(b)))
+        self.stage.settle()
+        self.assertEqual(len(self.hosts.looks), looks)
+        self.assertEqual([node.id for node in self.stage.nodes()], [b.id])
+
     def test_it_is_gone_before_the_answer(self) -> None:
         """Whoever is told False cannot find the node any more."""
         self.start(provider())
@@ -289,7 +304,9 @@ class StandbyTests(AvailabilityTestCase):
         self.stage.wait(70, step=10)
         written: list[object] = []
         for op in ("transaction", "create", "set", "delete"):
-            self.stage.inspector.before(op, written.append, client=self.standby.client, times=None)
+            self.stage.inspector.before(
+                op, written.append, path=about_nodes, client=self.standby.client, times=None
+            )
         node = self.stage.nodes()[0]
         self.stage.use(node.id)
         self.stage.give_back(node.id)

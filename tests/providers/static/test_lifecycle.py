@@ -7,11 +7,13 @@ from twisted.python.failure import Failure
 
 from nodepool_tx.config.schema import StaticProvider
 from nodepool_tx.model import NodeState, RequestState
+from nodepool_tx.nodescan.simulated import SimulatedHosts
 from nodepool_tx.providers.interface import Phase, ProviderService
 from nodepool_tx.providers.static.driver import DRIVER
 from nodepool_tx.store import paths
+from nodepool_tx.testing.scanner import MemoryScanner
 from nodepool_tx.testing.zookeeper import ServerCall
-from tests.providers.static.stage import StageTestCase
+from tests.providers.static.stage import StageTestCase, about_nodes
 from tests.providers.static.values import KEYS, static_node, static_pool, static_provider
 
 
@@ -35,7 +37,9 @@ class LifecycleTestCase(StageTestCase):
         """Everything our launcher writes from now on."""
         written: list[ServerCall] = []
         for op in ("transaction", "create", "set", "delete"):
-            self.stage.inspector.before(op, written.append, client=self.launch.client, times=None)
+            self.stage.inspector.before(
+                op, written.append, path=about_nodes, client=self.launch.client, times=None
+            )
         return written
 
 
@@ -113,7 +117,7 @@ class IdleTests(LifecycleTestCase):
             self.idled = self.service.idle()
             seen.append((self.idled.called, self.service.phase is Phase.IDLE))
 
-        self.stage.inspector.before("transaction", about_to_land, client=self.launch.client)
+        self.stage.inspector.before("transaction", about_to_land, path=about_nodes)
         self.stage.give_back(node.id)
         self.assertEqual(seen, [(False, True)])
         self.successResultOf(self.idled)
@@ -176,6 +180,22 @@ class IdleTests(LifecycleTestCase):
         self.assertEqual(len(self.hosts.looks), looks)
         self.assertEqual(self.stage.only_node().state, NodeState.USED)
 
+    def test_a_batch_that_was_refused_is_not_tried_one_by_one(self) -> None:
+        """That would be something new."""
+        self.start(provider("web1", "web2"))
+        nodes = self.stage.nodes()
+        self.launch.retire(self.service)
+
+        def spoil(call: ServerCall) -> None:
+            self.stage.lock(nodes[0].id)
+            self.idled = self.service.idle()
+
+        self.stage.inspector.before("transaction", spoil, path=about_nodes)
+        relabelled = [static_node(name, ("other",)) for name in ("web1", "web2")]
+        self.start(static_provider(static_pool(*relabelled)))
+        self.successResultOf(self.idled)
+        self.assertEqual([node.type for node in self.stage.nodes()], [("small",), ("small",)])
+
     def test_idling_twice_is_one_wait(self) -> None:
         """Both Deferreds fire when the work has ended, and a late third one at once."""
         self.hosts.hold("web1")
@@ -230,11 +250,32 @@ class IdleTests(LifecycleTestCase):
         self.stage.wait(10)
         self.assertEqual(len(self.stage.nodes()), 1)
 
+    def test_a_rollback_puts_the_old_one_back(self) -> None:
+        """Idled, taken out, put in again and resumed, it works as before."""
+        self.start()
+        self.service.idle()
+        self.stage.settle()
+        self.launch.retire(self.service)
+        self.service.setServiceParent(self.launch.root)
+        self.service.resume()
+        self.stage.settle()
+        node = self.stage.only_node()
+        self.stage.use(node.id)
+        self.stage.give_back(node.id)
+        self.assertIs(self.stage.only_node().state, NodeState.READY)
+        self.assertIs(self.service.phase, Phase.ACTIVE)
+
+
+class SuccessorTests(LifecycleTestCase):
+    """One object after another, with answers of ZooKeeper still on their way."""
+
+    latency = 0.02
+
     def test_a_successor_finds_what_was_just_written(self) -> None:
         """It registers nothing that its predecessor has registered a moment before."""
+        scanner = SimulatedHosts(MemoryScanner(self.clock, self.hosts), "")
+        self.launch = self.launcher("l2", scanner)
         names = [f"n{number}" for number in range(120)]
-        for name in names:
-            self.hosts.add(name)
         self.service = self.launch.provide(provider(*names))
         done: list[StaticProvider] = []
 
@@ -250,27 +291,23 @@ class IdleTests(LifecycleTestCase):
             idled.addCallback(go_on)
             done.append(old.config)
 
-        self.stage.inspector.after("transaction", replace, client=self.launch.client)
+        most: list[int] = []
+        self.stage.inspector.after(
+            "transaction",
+            lambda call: most.append(len(self.stage.nodes())),
+            path=about_nodes,
+            times=None,
+        )
+        self.stage.inspector.after(
+            "transaction",
+            replace,
+            path=about_nodes,
+            client=self.launch.client,
+        )
         self.stage.settle()
         self.assertEqual(len(done), 1)
-        hostnames = [node.hostname for node in self.stage.nodes()]
-        self.assertEqual(len(hostnames), len(set(hostnames)))
-        self.assertEqual(set(hostnames), set(names))
-
-    def test_a_rollback_puts_the_old_one_back(self) -> None:
-        """Idled, taken out, put in again and resumed, it works as before."""
-        self.start()
-        self.service.idle()
-        self.stage.settle()
-        self.launch.retire(self.service)
-        self.service.setServiceParent(self.launch.root)
-        self.service.resume()
-        self.stage.settle()
-        node = self.stage.only_node()
-        self.stage.use(node.id)
-        self.stage.give_back(node.id)
-        self.assertIs(self.stage.only_node().state, NodeState.READY)
-        self.assertIs(self.service.phase, Phase.ACTIVE)
+        self.assertEqual({node.hostname for node in self.stage.nodes()}, set(names))
+        self.assertEqual(max(most), len(names))
 
 
 class DrainTests(LifecycleTestCase):
@@ -321,7 +358,7 @@ class DrainTests(LifecycleTestCase):
         self.stage.inspector.after(
             "transaction",
             lambda call: drains.append(self.service.drain()),
-            client=self.launch.client,
+            path=about_nodes,
         )
         self.stage.settle()
         self.assertEqual(len(drains), 1)
@@ -451,7 +488,7 @@ class StopTests(LifecycleTestCase):
             stopped = self.service.stopService()
             stops.append((stopped, stopped.called))
 
-        self.stage.inspector.before("transaction", stop, client=self.launch.client)
+        self.stage.inspector.before("transaction", stop, path=about_nodes)
         self.stage.give_back(node.id)
         ((stopped, at_once),) = stops
         self.assertFalse(at_once)
@@ -466,7 +503,7 @@ class StopTests(LifecycleTestCase):
         self.stage.inspector.before(
             "transaction",
             lambda call: stops.append(self.service.stopService()),
-            client=self.launch.client,
+            path=about_nodes,
         )
         self.stage.put_request("small")
         self.stage.settle()
