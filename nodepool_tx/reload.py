@@ -36,6 +36,7 @@ from nodepool_tx.config.schema import Config, ProviderConfig, UnavailableProvide
 from nodepool_tx.periodic import Periodic
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.tenants import TenantLimits
+from nodepool_tx.providers import DriverError
 from nodepool_tx.providers.drains import DrainLedger
 from nodepool_tx.providers.interface import ProviderService
 from nodepool_tx.providers.ownership import Ownerships
@@ -336,6 +337,13 @@ class Reloader:
     async def _resume_drain(self, config: ProviderConfig) -> None:
         try:
             service = self._build(config)
+        except DriverError as e:
+            self._log.error(
+                "provider {provider} cannot be emptied: {reason}",
+                provider=config.name,
+                reason=str(e),
+            )
+            return
         except Exception:
             self._log.failure("provider {provider} cannot be emptied", provider=config.name)
             return
