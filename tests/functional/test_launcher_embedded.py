@@ -64,8 +64,7 @@ class Embedded(Scene):
         requester = Requester(await self.client(address, session_timeout=6))
         crowd = self.crowd(requester, 10, [["small"], ["large"]])
         for _ in range(3):
-            served = requester.ledger.served
-            await self.until("jobs are done", lambda: requester.ledger.served > served + 20)
+            await self.until_served(crowd, 20)
             for pid in launcher.zookeeper_pids:
                 os.kill(pid, signal.SIGKILL)
         await crowd.finish()

@@ -73,8 +73,7 @@ class Stops(Scene):
         requester = await self.requester()
         crowd = self.crowd(requester, 20, [["small"], ["small", "small"]], longest=0.01)
         for _ in range(3):
-            served = requester.ledger.served
-            await self.until("jobs are done", lambda: requester.ledger.served > served + 20)
+            await self.until_served(crowd, 20)
             ended = await launcher.stop()
             self.assertEqual(ended.status, 0)
             self.assertLess(ended.seconds, SOON)

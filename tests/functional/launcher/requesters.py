@@ -80,7 +80,8 @@ class Held:
 
     @property
     def slot(self) -> tuple[Any, ...]:
-        return (self.data["hostname"], self.data["connection_port"], self.data["slot"])
+        keys = ("provider", "hostname", "username", "connection_port", "slot")
+        return tuple(self.data[key] for key in keys)
 
 
 async def insist(client: ZookeeperClient, ask: Callable[[], Deferred[T]]) -> T:
@@ -219,7 +220,8 @@ class Requester:
         for node_id in body["nodes"]:
             self.ledger.take(node_id, request_id)
         held = await gatherResults(
-            [Deferred.fromCoroutine(self._lock(node, request_id)) for node in body["nodes"]]
+            [Deferred.fromCoroutine(self._lock(node, request_id)) for node in body["nodes"]],
+            consumeErrors=True,
         )
         for mine, label in zip(held, labels, strict=True):
             self.ledger.take(mine.slot, request_id)

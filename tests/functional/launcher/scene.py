@@ -142,6 +142,17 @@ class Scene(TestCase):
     async def _all_free_or_not(self, wanted: list[Slot]) -> bool:
         return await self.sight.all_free(wanted)
 
+    async def until_served(self, crowd: Crowd, count: int) -> None:
+        """Wait until so many further requests were answered, and nothing went wrong."""
+        ledger = crowd.requester.ledger
+        before = ledger.served
+
+        def look() -> bool:
+            crowd.check()
+            return ledger.served >= before + count
+
+        await self.until(f"{count} more requests served", look)
+
     async def until_logged(
         self, launcher: LauncherProcess, pattern: str, count: int = 1, patience: float = 30.0
     ) -> re.Match[str]:
