@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
 from twisted.python.failure import Failure
 
-__all__ = ["first_of", "gathered"]
+__all__ = ["first_of", "gathered", "to_the_end"]
 
 
 def gathered(deferreds: Iterable[Deferred[Any]]) -> Deferred[list[Any]]:
@@ -33,3 +33,20 @@ def first_of(*deferreds: Deferred[Any]) -> Deferred[None]:
     for deferred in deferreds:
         deferred.addBoth(fired)
     return first
+
+
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do something that must not be left half done.
+
+    :raises CancelledError: we were cancelled meanwhile; now it is done.
+    """
+    working = Deferred.fromCoroutine(work)
+    cancelled = False
+    while not working.called:
+        try:
+            await first_of(working)
+        except CancelledError:
+            cancelled = True
+    await working
+    if cancelled:
+        raise CancelledError()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IDelayedCall
 
+from nodepool_tx.cli.gathering import to_the_end
 from nodepool_tx.cli.lease import Lease, take
 from nodepool_tx.cli.outcome import Complaint, ExitCode
 from nodepool_tx.cli.ssh import KnownHosts
@@ -60,7 +61,7 @@ async def request_nodes(visit: Visit) -> int:
         code = await use.until_done()
     finally:
         known_hosts.remove()
-        await _give_back(visit, lease)
+        await to_the_end(_give_back(visit, lease))
     return code
 
 

@@ -45,6 +45,7 @@ def run(
     """
     codes: list[int] = []
     signals: list[int] = []
+    working: list[Deferred[Any]] = []
 
     def end(code: int) -> None:
         if not codes:
@@ -52,25 +53,24 @@ def run(
             reactor.stop()
 
     def start() -> None:
-        working = Deferred.fromCoroutine(work())
-
-        def on_signal(number: int, frame: FrameType | None) -> None:
-            signals.append(number)
-            reactor.callFromThread(interrupt)
-
-        def interrupt() -> None:
-            if len(signals) > 1:
-                end(_SIGNALLED + signals[0])
-            else:
-                working.cancel()
-
         for number in _SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, on_signal)
-        working.addErrback(exit_code_of, terminal, debug=debug)
-        working.addCallback(finish)
+        working.append(Deferred.fromCoroutine(work()))
+        working[0].addErrback(exit_code_of, terminal, debug=debug)
+        working[0].addCallback(finish)
         # Whatever telling it ran into, there must be an end.
-        working.addErrback(lambda failure: end(ExitCode.FAILED))
+        working[0].addErrback(lambda failure: end(ExitCode.FAILED))
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        signals.append(number)
+        reactor.callFromThread(interrupt)
+
+    def interrupt() -> None:
+        if len(signals) > 1:
+            end(_SIGNALLED + signals[0])
+        else:
+            working[0].cancel()
 
     def finish(code: int) -> None:
         terminal.settle()

@@ -209,6 +209,19 @@ class CommandTests(CommandLineTestCase):
         self.assertFalse(self.locked(node_id))
         self.assertIn("gave back", run.stderr)
 
+    def test_ctrl_c_while_a_node_is_given_back_does_not_prevent_it(self) -> None:
+        """In a terminal ssh gets the signal too, and often ends before we hear of it."""
+        node_id = self.add_node()
+        run = self.run_on(node_id)
+        self.children[0].ended.callback(255)
+        self.assertTrue(self.locked(node_id))
+        self.interrupt(run)
+        self.assertEqual(run.code, ExitCode.INTERRUPTED)
+        node = self.node(node_id)
+        assert node is not None
+        self.assertEqual(node.state, NodeState.USED)
+        self.assertIn(f"gave back {node_id}\n", run.stderr)
+
     def test_a_command_that_will_not_end_is_left_after_a_while(self) -> None:
         """The node goes back all the same."""
         node_id = self.add_node()

@@ -56,10 +56,10 @@ def interrupted(what: str, *numbers: signal.Signals) -> tuple[int, str, str]:
     program = start(what)
     assert program.stdout is not None
     said = program.stdout.readline()
-    for number in numbers:
+    program.send_signal(numbers[0])
+    for number in numbers[1:]:
+        said += program.stdout.readline()
         program.send_signal(number)
-        if number is not numbers[-1]:
-            said += program.stdout.readline()
     out, err = program.communicate(timeout=30)
     return program.returncode, said + out, err
 
