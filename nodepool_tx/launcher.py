@@ -17,6 +17,7 @@ from nodepool_tx.model import LauncherComponent
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.providers.ownership import Ownerships
 from nodepool_tx.reload import Reloader
+from nodepool_tx.store.change import Uncertain
 from nodepool_tx.store.registration import Registration
 from nodepool_tx.store.store import Store
 from nodepool_tx.txzookeeper.client import ZookeeperClient
@@ -153,6 +154,7 @@ class Launcher(Service):
         self._config = config
         self._resuming = SingleFlight(self._resume_drains, "going on with draining")
         self._drains_resumed = False
+        self._unsubscribe: Callable[[], None] = lambda: None
         self.last_errors: ConfigErrors | None = None
 
     def startService(self) -> None:
@@ -161,17 +163,23 @@ class Launcher(Service):
         for notice in self._notices:
             self._log.warn("{notice}", notice=notice)
         self._apply(self._config)
-        self._store.when_current(lambda current: self._resuming.wake())
+        self._unsubscribe = self._store.when_current(lambda current: self._resuming.wake())
         self._resuming.wake()
 
     async def _resume_drains(self) -> None:
         """Once, as soon as ZooKeeper answers."""
-        if self._store.current and not self._drains_resumed:
+        if not self._store.current or self._drains_resumed:
+            return
+        try:
             await self._reloader.resume_drains()
+        except Uncertain as e:
+            self._log.info("draining goes on when ZooKeeper is back: {reason}", reason=str(e))
+        else:
             self._drains_resumed = True
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
+        self._unsubscribe()
         return self._reloader.stop()
 
     def on_config(self, config: Config) -> None:

@@ -67,7 +67,8 @@ class SignalHandler(Service):
         super().stopService()
         for number, previous in self._previous.items():
             if not (self._stopping and number in (signal.SIGTERM, signal.SIGINT)):
-                signal.signal(number, previous)  # type: ignore[arg-type]
+                # None stands for a handler that was not set from Python.
+                signal.signal(number, previous or signal.SIG_DFL)  # type: ignore[arg-type]
         self._previous = {}
 
     def _handle(self, *numbers: int) -> None:
@@ -106,7 +107,11 @@ class SignalHandler(Service):
             reload="under way" if self._reloader.running else "not under way",
         )
         for name, service in self._reloader.services().items():
-            status = service.status()
+            try:
+                status = service.status()
+            except Exception:
+                self._log.failure("SIGUSR2: provider {provider} cannot tell", provider=name)
+                continue
             self._log.info(
                 "SIGUSR2: provider {provider} ({driver}) is {phase}, owner: {owner}, "
                 "in flight: {tasks}",

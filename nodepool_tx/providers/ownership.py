@@ -11,6 +11,7 @@ from collections.abc import Callable
 from kazoo import exceptions as zke
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from nodepool_tx.store import paths
 from nodepool_tx.store.change import connection_errors
@@ -50,7 +51,11 @@ class Ownership:
         return lambda: self._observers.remove(observer)
 
     def release(self) -> Deferred[None]:
-        """Stand down; fires when another launcher can take over."""
+        """Stand down; fires when another launcher can take over.
+
+        Without a connection it fires at once: another can take over as soon as
+        there is one, or when the session has ended.
+        """
         self._wanted = False
         self._unobserve()
         if self._queued is not None:
@@ -62,6 +67,14 @@ class Ownership:
         if state in (SessionState.CONNECTED, SessionState.EXPIRED):
             self._flight.wake()
         self._tell()
+
+    def _not_released(self, failure: Failure) -> None:
+        failure.trap(*connection_errors)
+        self._log.info(
+            "ownership of {provider} ends with the session: {reason}",
+            provider=self.provider,
+            reason=failure.getErrorMessage(),
+        )
 
     def _on_lost(self) -> None:
         self._flight.wake()
@@ -82,16 +95,11 @@ class Ownership:
     async def _stand(self) -> None:
         if not self._wanted:
             lock, self._lock = self._lock, None
-            if lock is not None:
-                try:
-                    await lock.release()
-                except connection_errors as e:
-                    self._log.info(
-                        "ownership of {provider} ends with the session: {reason}",
-                        provider=self.provider,
-                        reason=str(e),
-                    )
             self._tell()
+            if lock is not None:
+                released = lock.release().addErrback(self._not_released)
+                if self._client.state is SessionState.CONNECTED:
+                    await released
             return
         if self._client.state is not SessionState.CONNECTED or self.held:
             return

@@ -140,7 +140,7 @@ class GivingUpTests(OwnershipTests):
         self.own()
         two = self.own(self.rivals)
         self.inspector.suspend(self.client)
-        self.ownerships.give_up("rack")
+        self.successResultOf(self.ownerships.give_up("rack"))
         self.settle()
         self.assertFalse(two.held)
         self.inspector.resume(self.client)
