@@ -83,8 +83,8 @@ class Pair:
 
     def wait_ready(self) -> None:
         """Wait for all nodes of both to be free."""
-        self.tree.wait_ready("theirs", 5)
-        self.tree.wait_ready("ours", 5)
+        self.tree.wait_ready("theirs", 5, self.theirs)
+        self.tree.wait_ready("ours", 5, self.ours)
 
 
 @pytest.fixture(scope="module")

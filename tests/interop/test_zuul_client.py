@@ -43,7 +43,7 @@ def launcher(
     tree.clear()
     config = configuration(endpoint, GROUPS, PROVIDER)
     with Launcher(daemon, config, tmp_path_factory.mktemp("launcher") / "run") as running:
-        tree.wait_ready(PROVIDER, COUNT)
+        tree.wait_ready(PROVIDER, COUNT, running)
         yield running
 
 

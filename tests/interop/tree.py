@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError, NotEmptyError
 
-from benchmarks.daemons import Endpoint
+from benchmarks.daemons import Endpoint, Launcher
 
 T = TypeVar("T")
 INTERVAL = 0.02
@@ -97,9 +97,18 @@ class Tree:
         """Who holds or waits for a node."""
         return self.contenders(f"/nodepool/nodes/{node}/lock")
 
-    def wait_ready(self, provider: str, count: int) -> None:
-        """Wait until so many of a provider's nodes are ready and nobody's."""
-        eventually(
-            f"{count} free nodes of {provider}",
-            lambda: len(self.nodes(provider=provider, state="ready", allocated_to=None)) == count,
-        )
+    def wait_ready(self, provider: str, count: int, launcher: Launcher) -> None:
+        """Wait until so many of a provider's nodes are ready and nobody's.
+
+        :raises Died: if the provider's launcher has ended.
+        :raises AssertionError: with the end of its log, if it takes too long.
+        """
+
+        def ready() -> bool:
+            launcher.check()
+            return len(self.nodes(provider=provider, state="ready", allocated_to=None)) == count
+
+        try:
+            eventually(f"{count} free nodes of {provider}", ready)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {launcher.log_end()}") from None
