@@ -38,6 +38,7 @@ class OrderedService(MultiService):
         in_time: Deferred[None] = Deferred()
         timer = self._clock.callLater(self._patience, in_time.callback, None)
 
+        what = child.name or type(child).__name__
         late = True
 
         def done(result: object) -> None:
@@ -47,12 +48,12 @@ class OrderedService(MultiService):
                 timer.cancel()
                 in_time.callback(None)
 
-        stopped.addErrback(lambda f: self._log.failure("{what} stopped badly", f, what=child.name))
+        stopped.addErrback(lambda f: self._log.failure("{what} stopped badly", f, what=what))
         stopped.addCallback(done)
         await in_time
         if late:
             self._log.warn(
                 "{what} did not stop within {seconds:g} s and is left behind",
-                what=child.name,
+                what=what,
                 seconds=self._patience,
             )
