@@ -60,7 +60,7 @@ class ComponentTable:
                 )
             except Unreadable as e:
                 self._log.warn(
-                    "component {path} is unreadable and is left alone: {reason}",
+                    "{path} is unreadable and is left alone: {reason}",
                     path=change.path,
                     reason=str(e),
                 )

@@ -244,7 +244,8 @@ class NodeTable:
         except Unreadable as e:
             self.unreadable[node_id] = str(e)
             self._log.warn(
-                "node {node_id} is unreadable and is left alone: {reason}",
+                "{path} is unreadable and is left alone: {reason}",
+                path=change.path,
                 node_id=node_id,
                 reason=str(e),
             )

@@ -110,7 +110,8 @@ class RequestTable:
                 self._requests.pop(request_id, None)
                 self.unreadable[request_id] = str(e)
                 self._log.warn(
-                    "request {request_id} is unreadable and is left alone: {reason}",
+                    "{path} is unreadable and is left alone: {reason}",
+                    path=change.path,
                     request_id=request_id,
                     reason=str(e),
                 )
