@@ -219,7 +219,13 @@ class ZookeeperAPI(Protocol):
         """Create ``path`` and its parents where missing."""
 
     def sync(self, path: str = "/") -> Deferred[None]:
-        """Wait until the server we talk to has seen all that happened before."""
+        """Wait until the server we talk to has applied all it had been sent.
+
+        ZooKeeper's leader answers this before writes it is still collecting
+        votes for (seen with 3.8.0), so a write that another server's client
+        was already told of may be missing.  Who must see everything uses
+        :func:`nodepool_tx.txzookeeper.caughtup.caught_up`.
+        """
 
     def transaction(self) -> Transaction: ...
 

@@ -545,4 +545,6 @@ class EnsembleRecipeTests(TestCase):
                 await lock.release()
 
         await gatherResults([Deferred.fromCoroutine(count(client)) for client in clients])
+        # Its server may not have heard of the last write, made through another one.
+        await caught_up(clients[1])
         self.assertEqual((await clients[1].get("/n"))[0], b"60")
