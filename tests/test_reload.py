@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from kazoo.exceptions import ConnectionLoss
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogPublisher
@@ -609,10 +611,35 @@ class RemovalTests(ReloadTestCase):
         self.inspector.fail_next("create", ConnectionLoss(), client=self.client)
         self.apply(provider("b"))
         self.assertIn("drain a/1", self.diary)
-        self.inspector.fail_next("delete", ConnectionLoss(), path=paths.draining("a"))
         self.old.drained.callback(None)
         self.settle()
         self.assertEqual(sorted(self.reloader.services()), ["b"])
+
+    def test_strike_is_lost(self) -> None:
+        """What could not be struck from the ledger is struck as soon as that is possible."""
+        for happened in (False, True):
+            self.applied(provider("a"), provider("b"))
+            self.apply(provider("b"))
+            stage = self.inspector.lose_reply_next if happened else self.fail_next
+            stage("delete", path=paths.draining("a"), client=self.client)
+            self.service("a").drained.callback(None)
+            self.settle()
+            self.assertEqual(sorted(self.reloader.services()), ["b"])
+            self.assertEqual(self.inspector.dump(f"{paths.DRAINING}/"), {})
+
+    def test_noted_again_before_the_strike_was_made_good(self) -> None:
+        """A strike that is made good later does not take a newer note away."""
+        self.apply(provider("b"))
+        self.inspector.suspend(self.client)
+        self.apply(provider("a"), provider("b"))
+        self.inspector.resume(self.client)
+        self.reloader.apply(config(provider("b")))
+        self.settle()
+        self.assertEqual(self.running(), ["a/1", "b/1"])
+        self.assertEqual(list(self.inspector.dump(f"{paths.DRAINING}/")), [paths.draining("a")])
+
+    def fail_next(self, op: str, **where: Any) -> object:
+        return self.inspector.fail_next(op, ConnectionLoss(), **where)
 
     def test_driver_becomes_unavailable(self) -> None:
         """A provider whose driver is exchanged for one we do not have drains."""

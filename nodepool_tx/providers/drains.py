@@ -11,29 +11,36 @@ from __future__ import annotations
 import json
 
 from kazoo import exceptions as zke
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from nodepool_tx.store import paths
 from nodepool_tx.store.change import Uncertain, connection_errors
-from nodepool_tx.txzookeeper.interface import ZookeeperAPI
+from nodepool_tx.txzookeeper.interface import SessionState, ZookeeperAPI
 
 __all__ = ["DrainLedger"]
 
 
 class DrainLedger:
-    """The providers that somebody began to empty and nobody has finished with."""
+    """The providers that somebody began to empty and nobody has finished with.
+
+    What could not be struck for want of a connection is struck when there is one.
+    """
 
     _log = Logger()
 
     def __init__(self, client: ZookeeperAPI) -> None:
         self._client = client
+        self._to_strike: set[str] = set()
+        client.observe(self._on_state)
 
     async def note(self, provider: str, driver: str) -> None:
         """Write down that a provider is being emptied.
 
         :raises Uncertain: the connection broke.
         """
+        self._to_strike.discard(provider)
         data = json.dumps({"driver": driver}).encode()
         try:
             await self._client.create(paths.draining(provider), data, makepath=True)
@@ -47,12 +54,20 @@ class DrainLedger:
 
         :raises Uncertain: the connection broke.
         """
+        self._to_strike.add(provider)
         try:
             await self._client.delete(paths.draining(provider))
         except zke.NoNodeError:
-            return
+            pass
         except connection_errors as e:
             raise Uncertain(str(e)) from e
+        self._to_strike.discard(provider)
+
+    def _on_state(self, state: SessionState) -> None:
+        if state is SessionState.CONNECTED:
+            for provider in sorted(self._to_strike):
+                # One that is lost again is tried again with the next connection.
+                Deferred.fromCoroutine(self.strike(provider)).addErrback(_not_now)
 
     async def open(self) -> dict[str, str]:
         """Provider to driver, of all that are noted.
@@ -78,3 +93,7 @@ class DrainLedger:
             except (ValueError, TypeError, KeyError):
                 self._log.warn("{path} is unreadable", path=paths.draining(name))
         return drivers
+
+
+def _not_now(failure: Failure) -> None:
+    failure.trap(Uncertain)
