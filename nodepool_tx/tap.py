@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -57,12 +57,19 @@ INTERVALS = (
 )
 
 
-def seconds(text: str) -> float:
-    """A positive number of seconds."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError("must be a positive number of seconds")
-    return value
+def seconds(name: str) -> Callable[[str], float]:
+    """What reads a positive number of seconds; ``name`` is where it was given."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0 < value < float("inf"):
+            raise usage.UsageError(f"{name}: {text!r} is not a positive number of seconds")
+        return value
+
+    return read
 
 
 class Options(usage.Options):
@@ -89,9 +96,21 @@ class Options(usage.Options):
         ],
         ["log-format", None, "text", f"One of {', '.join(FORMATS)}"],
         ["log-level", None, "info", "debug, info, warn, error or critical"],
-        ["stop-timeout", None, 10.0, "Seconds each part may take to stop", seconds],
+        [
+            "stop-timeout",
+            None,
+            10.0,
+            "Seconds each part may take to stop",
+            seconds("--stop-timeout"),
+        ],
         *(
-            [name, None, None, f"Seconds {what} [{default:g}; environment: {variable}]", seconds]
+            [
+                name,
+                None,
+                None,
+                f"Seconds {what} [{default:g}; environment: {variable}]",
+                seconds(f"--{name}"),
+            ]
             for name, variable, default, what in INTERVALS
         ),
     ]
@@ -115,7 +134,9 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Read the configuration, so that a bad one is told before anything starts.
 
-        :raises usage.UsageError: something is wrong; the text says what.
+        :raises usage.UsageError: the command line is wrong; the text says how.
+        :raises SystemExit: what it names cannot be used; the text, which goes
+            to standard error without the list of options, says why.
         """
         for name, variable, default, _ in INTERVALS:
             if self[name] is None:
@@ -136,9 +157,13 @@ class Options(usage.Options):
         try:
             self["loaded"] = load_config(self["config"], self["secure"], self.environ)
         except ConfigErrors as errors:
-            raise usage.UsageError(str(errors)) from None
+            raise SystemExit(str(errors)) from None
         if not self["loaded"].zookeeper_servers:
             self._check_embedded()
+        # twistd goes to another directory before anything is looked at again.
+        for name in ("config", "secure", "state-dir"):
+            if self[name] is not None:
+                self[name] = os.path.abspath(self[name])
 
     def _check_embedded(self) -> None:
         """See now, and not after detaching, whether a ZooKeeper can be run."""
@@ -148,21 +173,16 @@ class Options(usage.Options):
             layout.create()
             Lock(layout).release()
         except (MissingRuntime, StateDirBusy) as e:
-            raise usage.UsageError(str(e)) from None
+            raise SystemExit(str(e)) from None
         except OSError as e:
-            raise usage.UsageError(
+            raise SystemExit(
                 f"the configuration names no zookeeper-servers, and the embedded ZooKeeper cannot "
                 f"use the state directory {self['state-dir']}: {e.strerror or e}"
             ) from None
 
     def _from_environment(self, variable: str, default: float) -> float:
         text = self.environ.get(variable)
-        if not text:
-            return default
-        try:
-            return seconds(text)
-        except ValueError as e:
-            raise usage.UsageError(f"{variable}={text!r}: {e}") from None
+        return seconds(variable)(text) if text else default
 
 
 class Root(OrderedService):
