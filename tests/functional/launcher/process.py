@@ -142,6 +142,11 @@ class LauncherProcess:
             self._process.kill()
             self._process.wait()
 
+    def wait(self) -> int:
+        """Wait for its end, without a reactor; its exit status."""
+        assert self._process is not None
+        return self._process.wait(30)
+
     async def ended(self, patience: float = 30.0) -> Ended:
         """Wait for its end, which something else brings about."""
         assert self._process is not None
