@@ -139,6 +139,7 @@ class ReloadTestCase(ZookeeperTestCase):
         self.registry = PoolRegistry(self.store, "host", "1.0")
         self.ownerships = Ownerships(self.client, "host:1")
         self.limits = TenantLimits()
+        self.ledger = DrainLedger(self.client)
         self.providers = MultiService()
         self.providers.startService()
         self.reloader = Reloader(
@@ -148,7 +149,7 @@ class ReloadTestCase(ZookeeperTestCase):
             self.registry,
             self.ownerships,
             self.limits,
-            DrainLedger(self.client),
+            self.ledger,
         )
 
     def build(self, config: ProviderConfig) -> ScriptedService:

@@ -615,6 +615,17 @@ class RemovalTests(ReloadTestCase):
         self.settle()
         self.assertEqual(sorted(self.reloader.services()), ["b"])
 
+    def test_noted_later(self) -> None:
+        """If ZooKeeper is away, that it drains is noted as soon as it is back."""
+        self.inspector.suspend(self.client)
+        self.apply(provider("b"))
+        self.assertIn("drain a/1", self.diary)
+        self.assertFalse(self.ledger.settled)
+        self.inspector.resume(self.client)
+        self.settle()
+        self.assertEqual(list(self.inspector.dump(f"{paths.DRAINING}/")), [paths.draining("a")])
+        self.assertTrue(self.ledger.settled)
+
     def test_strike_is_lost(self) -> None:
         """What could not be struck from the ledger is struck as soon as that is possible."""
         for happened in (False, True):

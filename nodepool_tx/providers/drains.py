@@ -25,49 +25,56 @@ __all__ = ["DrainLedger"]
 class DrainLedger:
     """The providers that somebody began to empty and nobody has finished with.
 
-    What could not be struck for want of a connection is struck when there is one.
+    What could not be written for want of a connection is written when there is one.
     """
 
     _log = Logger()
 
     def __init__(self, client: ZookeeperAPI) -> None:
         self._client = client
-        self._to_strike: set[str] = set()
+        #: What is still to be written: an entry, or None where there is to be none.
+        self._owed: dict[str, bytes | None] = {}
         client.observe(self._on_state)
+
+    @property
+    def settled(self) -> bool:
+        """All is written."""
+        return not self._owed
 
     async def note(self, provider: str, driver: str) -> None:
         """Write down that a provider is being emptied.
 
         :raises Uncertain: the connection broke.
         """
-        self._to_strike.discard(provider)
-        data = json.dumps({"driver": driver}).encode()
-        try:
-            await self._client.create(paths.draining(provider), data, makepath=True)
-        except zke.NodeExistsError:
-            return
-        except connection_errors as e:
-            raise Uncertain(str(e)) from e
+        await self._write(provider, json.dumps({"driver": driver}).encode())
 
     async def strike(self, provider: str) -> None:
         """It is empty, or configured again.
 
         :raises Uncertain: the connection broke.
         """
-        self._to_strike.add(provider)
+        await self._write(provider, None)
+
+    async def _write(self, provider: str, entry: bytes | None) -> None:
+        path = paths.draining(provider)
+        self._owed[provider] = entry
         try:
-            await self._client.delete(paths.draining(provider))
-        except zke.NoNodeError:
+            if entry is None:
+                await self._client.delete(path)
+            else:
+                await self._client.create(path, entry, makepath=True)
+        except (zke.NoNodeError, zke.NodeExistsError):
             pass
         except connection_errors as e:
             raise Uncertain(str(e)) from e
-        self._to_strike.discard(provider)
+        if provider in self._owed and self._owed[provider] is entry:
+            del self._owed[provider]
 
     def _on_state(self, state: SessionState) -> None:
         if state is SessionState.CONNECTED:
-            for provider in sorted(self._to_strike):
-                # One that is lost again is tried again with the next connection.
-                Deferred.fromCoroutine(self.strike(provider)).addErrback(_not_now)
+            for provider, entry in tuple(self._owed.items()):
+                # What is lost again is written with the next connection.
+                Deferred.fromCoroutine(self._write(provider, entry)).addErrback(_not_now)
 
     async def open(self) -> dict[str, str]:
         """Provider to driver, of all that are noted.
