@@ -25,6 +25,7 @@ __all__ = ["Drain"]
 class Drain:
     """Whether a provider is being given up, and who waits for that.
 
+    :param current: whether ``components`` shows what is in ZooKeeper.
     :param patience: seconds to wait for other launchers to give it up as well.
     :param changed: called when it begins to be given up, or is kept for others
         from now on.
@@ -37,6 +38,7 @@ class Drain:
         config: ProviderConfig,
         clock: IReactorTime,
         components: ComponentTable,
+        current: Callable[[], bool],
         registry: PoolRegistry,
         patience: float,
         changed: Callable[[], None],
@@ -44,6 +46,7 @@ class Drain:
         self._config = config
         self._clock = clock
         self._components = components
+        self._current = current
         self._registry = registry
         self._patience = patience
         self._changed = changed
@@ -97,6 +100,10 @@ class Drain:
             self._waiting.remove(waiter)
 
     def _leave(self) -> None:
+        if not self._current():
+            # Who seems to be there may have gone long ago: see again later.
+            self._timer = self._clock.callLater(self._patience, self._leave)
+            return
         self._end_waiting()
         if self._others():
             self.left_to_others = True

@@ -60,6 +60,7 @@ class StaticProviderService(MultiService):
             config,
             clock,
             store.components,
+            lambda: store.current,
             context.registry,
             context.intervals.cleanup,
             self._on_drain,
