@@ -290,6 +290,17 @@ class ReturnTests(ServiceTestCase):
             self.tearDown()
         self.assertEqual(costs[0], costs[1])
 
+    def test_a_look_from_before_a_return_does_not_count(self) -> None:
+        """Each return is followed by a look, also when another slot had one lately."""
+        self.start(provider(max_parallel_jobs=2))
+        a, b = self.stage.nodes()
+        self.stage.use(a.id)
+        self.stage.use(b.id)
+        self.stage.give_back(a.id)
+        looks = len(self.hosts.looks)
+        self.stage.give_back(b.id)
+        self.assertEqual([look.kind for look in self.hosts.looks[looks:]], ["resolve", "scan_keys"])
+
     def test_a_return_while_a_look_is_under_way_waits_for_its_end(self) -> None:
         """A second slot of the host shares the look that the first one wanted."""
         self.start(provider(max_parallel_jobs=2))
