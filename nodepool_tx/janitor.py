@@ -166,17 +166,21 @@ class Janitor(MultiService):
     async def _look_at_marked(self) -> None:
         """Look again at what events pointed to, once the tables have caught up.
 
-        A lock is seen to go before the last write under it is read; after a
-        barrier both are known.
+        A lock is seen to go before the last write under it is read, and a node
+        may be read before the request that it was promised to meanwhile; after
+        a barrier both are known.  What events point to during the barrier needs
+        another one.
         """
         if not self._store.current or not (self._lost or self._deserted):
             return
+        lost, self._lost = self._lost, set()
+        deserted, self._deserted = self._deserted, set()
         try:
             await self._store.barrier()
         except Uncertain:
+            self._lost |= lost
+            self._deserted |= deserted
             return
-        lost, self._lost = self._lost, set()
-        deserted, self._deserted = self._deserted, set()
         for request_id in lost:
             await self._reset_lost(request_id)
         for request_id in deserted:
