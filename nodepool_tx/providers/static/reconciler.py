@@ -180,7 +180,7 @@ class Reconciler:
         # A reservation that comes from the slot's own work says nothing new.
         self.mark(key for key in keys if not (ours and key in self._busy))
         if crowded and before is not None:
-            self._mark_host(before.identity)
+            self.mark(self.slots.vacancies(before.identity))
         self._progress()
 
     def on_current(self) -> None:

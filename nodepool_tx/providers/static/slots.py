@@ -105,6 +105,13 @@ class SlotIndex:
         """The machine has a node where none should be."""
         return identity in self._crowded
 
+    def vacancies(self, identity: Identity) -> Iterator[SlotKey]:
+        """The slots of a machine that nobody has, and the one of records without a slot."""
+        yield SlotKey(identity, None)
+        host = self._desired.hosts.get(identity)
+        if host is not None:
+            yield from (key for key in host.slot_keys() if not self._count(key, NEVER_STATIC))
+
     def observe(self, key: SlotKey, taken: Callable[[SlotKey], bool]) -> ObservedSlot:
         """What a plan for this slot is made from.
 
@@ -123,10 +130,10 @@ class SlotIndex:
         host = self._desired.hosts.get(key.identity)
         room, spare = AMPLE, None
         if host is not None and key.identity in self._crowded:
-            if key.slot is not None:
-                room = self._room(host, taken)
-            else:
+            if key.slot is None:
                 spare = self._spare(host, taken)
+            elif not self._count(key, NEVER_STATIC):
+                room = self._room(host, taken)
         return ObservedSlot(key, nodes, self._emptied.get(key, self._loaded), room, spare)
 
     def _room(self, host: DesiredNode, taken: Callable[[SlotKey], bool]) -> int:
