@@ -26,6 +26,7 @@ setup(
             "ruff>=0.6",
             "types-PyYAML",
         ],
+        "bench": ["matplotlib>=3.8"],
     },
     entry_points={"console_scripts": ["nodepool = nodepool_tx.cli.main:main"]},
 )
