@@ -2,12 +2,17 @@
 
 A line is ``time level [source] message  key=value ...``: the keys that let one
 follow an event through the system (event id, request, node, provider) are
-appended unless the message has them already.  In JSON an event has all its
-fields, its text as ``message``, and the ``traceback`` of its failure.
+appended unless the message has them already.  In JSON an event has ``time``,
+``level``, ``source``, its text as ``message``, the ``format`` of that text, which
+is the same for all events of a kind, the ``traceback`` of its failure, and all
+its fields.
 """
 
 from __future__ import annotations
 
+import datetime
+import json
+import os
 import re
 import sys
 from typing import Any, Protocol
@@ -18,18 +23,21 @@ from twisted.logger import (
     LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
-    eventAsJSON,
     formatEvent,
-    formatTime,
 )
+from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
-__all__ = ["FORMATS", "LineObserver", "Sink", "make_observer"]
+__all__ = ["FORMATS", "LineObserver", "Sink", "begin_new_file", "make_observer", "open_file"]
 
 #: Fields worth a place on every line that has them.
 TRACED = ("event_id", "request_id", "node_id", "provider", "pool", "hostname")
 
 FORMATS = ("text", "json")
+
+#: A log file that has grown beyond these bytes is put aside, and so many are kept.
+FILE_SIZE = 10_000_000
+FILES_KEPT = 10
 
 _FIELD = re.compile(r"{(\w+)")
 
@@ -52,9 +60,7 @@ def format_line(event: LogEvent) -> str:
         if (value := event.get(key)) and not isinstance(value, (list, tuple))
         if key not in named
     )
-    level: Any = event.get("log_level", LogLevel.info)
-    source = str(event.get("log_namespace", "-")).removeprefix("nodepool_tx.")
-    line = f"{formatTime(event.get('log_time'))} {level.name:<8} [{source}] {message}"
+    line = f"{_time(event)} {_level(event):<8} [{_source(event)}] {message}"
     if traced:
         line += f"  {traced}"
     failure = event.get("log_failure")
@@ -65,11 +71,35 @@ def format_line(event: LogEvent) -> str:
 
 def format_json(event: LogEvent) -> str:
     """One event as a JSON object on one line."""
-    event = {**event, "message": _message(event)}
+    told: dict[str, Any] = {
+        "time": _time(event),
+        "level": _level(event),
+        "source": _source(event),
+        "message": _message(event),
+        "format": event.get("log_format"),
+    }
     failure = event.get("log_failure")
     if failure is not None:
-        event["traceback"] = failure.getTraceback()
-    return eventAsJSON(event)
+        told["traceback"] = failure.getTraceback()
+    fields = {key: value for key, value in event.items() if not key.startswith("log_")}
+    return json.dumps({**told, **fields, **told}, default=repr, skipkeys=True)
+
+
+def _time(event: LogEvent) -> str:
+    """Local time with its distance from UTC; "-" for an event without one."""
+    when = event.get("log_time")
+    if when is None:
+        return "-"
+    return datetime.datetime.fromtimestamp(when).astimezone().isoformat(timespec="milliseconds")
+
+
+def _level(event: LogEvent) -> str:
+    level: Any = event.get("log_level", LogLevel.info)
+    return str(level.name)
+
+
+def _source(event: LogEvent) -> str:
+    return str(event.get("log_namespace", "-")).removeprefix("nodepool_tx.")
 
 
 def _message(event: LogEvent) -> str:
@@ -89,12 +119,28 @@ class LineObserver:
             line = format_json(event) if self._json else format_line(event)
         except Exception as e:
             line = f"(a log event could not be formatted: {e})"
+            if self._json:
+                line = json.dumps({"message": line})
         try:
             self._out.write(line + "\n")
             self._out.flush()
         except (OSError, ValueError):
             # A log that cannot be written must not stop the service.
             return
+
+
+def open_file(path: str) -> LogFile:
+    """A file for log lines, which is put aside as ``path.1`` when it has grown large."""
+    directory, name = os.path.split(os.path.abspath(path))
+    return LogFile(name, directory, rotateLength=FILE_SIZE, maxRotatedFiles=FILES_KEPT)
+
+
+def begin_new_file(file: LogFile) -> None:
+    """Put the file aside and begin a new one; only the latter if somebody moved it already."""
+    if os.path.exists(file.path):
+        file.rotate()
+    else:
+        file.reopen()
 
 
 def make_observer(out: Sink | None, style: str, level: str) -> ILogObserver:

@@ -8,7 +8,7 @@ and take a second one for a mistake.  Ours end with status 0.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Protocol
 
@@ -18,7 +18,10 @@ from twisted.logger import Logger
 from nodepool_tx.reload import Reloader
 from nodepool_tx.store.store import Store
 
-__all__ = ["SignalHandler"]
+__all__ = ["MOST_LINES", "SignalHandler"]
+
+#: Of each kind, when there is a lot to tell.
+MOST_LINES = 20
 
 
 class Checks(Protocol):
@@ -38,19 +41,32 @@ class Reactor(Protocol):
 
 
 class SignalHandler(Service):
-    """SIGTERM and SIGINT stop, SIGHUP looks at the configuration, SIGUSR2 tells what goes on."""
+    """SIGTERM and SIGINT stop, SIGHUP looks at the configuration, SIGUSR2 tells what goes on.
+
+    SIGUSR1 begins a new log file, as with every daemon of twistd's.
+
+    :param begin_log: begins a new log file; where there is none it does nothing.
+    """
 
     _log = Logger()
 
-    def __init__(self, reactor: Reactor, watcher: Checks, reloader: Reloader, store: Store) -> None:
+    def __init__(
+        self,
+        reactor: Reactor,
+        watcher: Checks,
+        reloader: Reloader,
+        store: Store,
+        begin_log: Callable[[], object],
+    ) -> None:
         self.setName("signals")
         self._reactor = reactor
         self._watcher = watcher
         self._reloader = reloader
         self._store = store
         self._previous: dict[int, object] = {}
-        self._does: dict[int, Callable[[], None]] = {
+        self._does: dict[int, Callable[[], object]] = {
             signal.SIGHUP: self._reload,
+            signal.SIGUSR1: begin_log,
             signal.SIGUSR2: self._tell_what_goes_on,
             signal.SIGTERM: lambda: self._stop("SIGTERM"),
             signal.SIGINT: lambda: self._stop("SIGINT"),
@@ -59,7 +75,7 @@ class SignalHandler(Service):
 
     def startService(self) -> None:
         super().startService()
-        self._handle(signal.SIGHUP, signal.SIGUSR2)
+        self._handle(signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
         # A reactor that begins to run puts its own in place of these.
         self._reactor.callWhenRunning(self._handle_stops)
 
@@ -118,6 +134,18 @@ class SignalHandler(Service):
                 provider=name,
                 driver=status.driver,
                 phase=status.phase.value,
-                owner=status.owner,
-                tasks="; ".join(what for what, _ in status.tasks) or "nothing",
+                owner="yes" if status.owner else "no",
+                tasks=_listed([what for what, _ in status.tasks]) or "nothing",
             )
+            for what in (*_first(status.waiting), *_first(status.troubles)):
+                self._log.info("SIGUSR2: {provider}/{what}", provider=name, what=what)
+
+
+def _first(lines: Sequence[str]) -> list[str]:
+    """So many that a log stays readable, and how many there are beyond."""
+    more = [f"... and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
+    return [*lines[:MOST_LINES], *more]
+
+
+def _listed(words: Sequence[str]) -> str:
+    return "; ".join(_first(words))

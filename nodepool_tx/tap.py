@@ -28,7 +28,7 @@ from nodepool_tx.embedded.runtime import MissingRuntime, find_runtime
 from nodepool_tx.embedded.service import EmbeddedZookeeper
 from nodepool_tx.janitor import Janitor
 from nodepool_tx.launcher import Launcher, Presence, Session, connection_string
-from nodepool_tx.logs import FORMATS, Sink, make_observer
+from nodepool_tx.logs import FORMATS, begin_new_file, make_observer, open_file
 from nodepool_tx.nodescan.interface import Scanner
 from nodepool_tx.nodescan.scanner import ReactorScanner
 from nodepool_tx.nodescan.simulated import SimulatedHosts
@@ -186,9 +186,12 @@ class Options(usage.Options):
 
 
 class Root(OrderedService):
-    """The top of the tree; brings its own way of writing logs with it."""
+    """The top of the tree; brings its own way of writing logs with it.
 
-    def __init__(self, clock: Any, patience: float, observer: ILogObserver) -> None:
+    :param observer: writes the log; None leaves that to twistd.
+    """
+
+    def __init__(self, clock: Any, patience: float, observer: ILogObserver | None) -> None:
         super().__init__(clock, patience)
         self._observer = observer
 
@@ -196,7 +199,8 @@ class Root(OrderedService):
         # twistd looks for the observer on the application, which a plugin
         # meets for the first time when its service is put there.
         super().setServiceParent(parent)
-        parent.setComponent(ILogObserver, self._observer)
+        if self._observer is not None:
+            parent.setComponent(ILogObserver, self._observer)
 
 
 def makeService(options: Options) -> Root:
@@ -210,10 +214,11 @@ def build(options: Options, reactor: Any) -> Root:
     """Everything there is, in the order in which it starts."""
     config: Config = options["loaded"]
     hostname = socket.gethostname()
-    identifier = f"{hostname}:{os.getpid()}"
     intervals = Intervals(*(options[name] for name, *_ in INTERVALS))
-    observer = make_observer(_log_file(options), options["log-format"], options["log-level"])
-    root = Root(reactor, options["stop-timeout"], observer)
+    log_file = _log_file(options)
+    observer = make_observer(log_file, options["log-format"], options["log-level"])
+    to_syslog = options.parent is not None and options.parent.get("syslog")
+    root = Root(reactor, options["stop-timeout"], None if to_syslog else observer)
 
     embedded: EmbeddedZookeeper | None = None
     if not config.zookeeper_servers:
@@ -226,7 +231,7 @@ def build(options: Options, reactor: Any) -> Root:
     )
     store = Store(client, reactor)
     registry = PoolRegistry(store, hostname, __version__)
-    ownerships = Ownerships(client, identifier)
+    ownerships = Ownerships(client, hostname)
     tenant_limits = TenantLimits()
     context = ProviderContext(
         clock=reactor,
@@ -269,7 +274,13 @@ def build(options: Options, reactor: Any) -> Root:
         interval=intervals.cleanup,
         lock_age=intervals.lock_cleanup,
     )
-    signals = SignalHandler(reactor, watcher, reloader, store)
+    signals = SignalHandler(
+        reactor,
+        watcher,
+        reloader,
+        store,
+        begin_log=lambda: begin_new_file(log_file) if log_file else None,
+    )
     presence = Presence(store, registry, ownerships, hostname, __version__)
 
     # Stopped from the bottom up, each only when those below it have stopped.
@@ -322,11 +333,12 @@ def _in_thread(reactor: Any) -> Any:
     return lambda work: deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
 
-def _log_file(options: Options) -> Sink | None:
-    """Where twistd's own options say that the log goes."""
+def _log_file(options: Options) -> LogFile | None:
+    """Where twistd's own options say that the log goes; None for standard output."""
     server = options.parent
-    path = server.get("logfile") if server is not None else None
-    if path == "-" or (path is None and (server is None or server.get("nodaemon"))):
+    if server is None or server.get("syslog"):
         return None
-    file: Sink = LogFile.fromFullPath(path or "twistd.log")
-    return file
+    path = server.get("logfile")
+    if path == "-" or (path is None and server.get("nodaemon")):
+        return None
+    return open_file(path or "twistd.log")

@@ -51,6 +51,8 @@ class ScriptedService(Service):
         self.stage = stage
         self.phase = Phase.NEW
         self.tasks: tuple[tuple[str, float], ...] = ()
+        self.waiting: tuple[str, ...] = ()
+        self.troubles: tuple[str, ...] = ()
         self.starting: Exception | None = None
         self.idling: Deferred[None] | Exception | None = None
         self.stopping: Deferred[None] | Exception | None = None
@@ -99,7 +101,16 @@ class ScriptedService(Service):
         return waiter
 
     def status(self) -> ProviderStatus:
-        return ProviderStatus(self.name, "scripted", self.phase, True, self.tasks, {})
+        return ProviderStatus(
+            name=self.name,
+            driver="scripted",
+            phase=self.phase,
+            owner=True,
+            tasks=self.tasks,
+            details={},
+            waiting=self.waiting,
+            troubles=self.troubles,
+        )
 
     def _wait(self, event: Deferred[None] | Exception | None, then: str) -> Deferred[None]:
         if isinstance(event, Exception):

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import pathlib
 from typing import Any
 
 from twisted.logger import InvalidLogLevelError, LogEvent, Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from nodepool_tx.logs import LineObserver, make_observer
+from nodepool_tx.logs import (
+    FILES_KEPT,
+    LineObserver,
+    begin_new_file,
+    make_observer,
+    open_file,
+)
 
 
 class LogTestCase(SynchronousTestCase):
@@ -42,7 +49,7 @@ class TextTests(LogTestCase):
         (line,) = self.lines
         self.assertRegex(
             line,
-            r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} warn     "
+            r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d warn     "
             r"\[pools\.service\] it is 40 degrees$",
         )
 
@@ -129,13 +136,22 @@ class JSONTests(LogTestCase):
     style = "json"
 
     def test_a_line(self) -> None:
-        """An event is one JSON object on one line, with its fields and the message as text."""
+        """An event is one JSON object on one line, with the message as text and its fields."""
         self.log.info("node {node_id} is\nfree", node_id="42", event_id="e7")
         (line,) = self.lines
         event = json.loads(line)
-        self.assertEqual((event["node_id"], event["event_id"]), ("42", "e7"))
-        self.assertEqual(event["log_namespace"], "nodepool_tx.pools.service")
-        self.assertEqual(event["message"], "node 42 is\nfree")
+        self.assertRegex(event.pop("time"), r"^\d{4}-\d\d-\d\dT[\d:]{8}\.\d{3}[+-]\d\d:\d\d$")
+        self.assertEqual(
+            event,
+            {
+                "level": "info",
+                "source": "pools.service",
+                "message": "node 42 is\nfree",
+                "format": "node {node_id} is\nfree",
+                "node_id": "42",
+                "event_id": "e7",
+            },
+        )
 
     def test_traceback(self) -> None:
         """A failure's traceback is in the object."""
@@ -148,9 +164,58 @@ class JSONTests(LogTestCase):
 
     def test_what_json_does_not_know(self) -> None:
         """Values that JSON cannot hold do not lose the event."""
-        self.log.info("{value}", value={object()})
+        self.log.info("{value}", value={object()}, other={1: {2}, (3,): 4})
         self.assertEqual(len(self.lines), 1)
         json.loads(self.lines[0])
+
+    def test_event_that_cannot_be_formatted(self) -> None:
+        """Such a line is JSON, too."""
+
+        class Rude:
+            def __repr__(self) -> str:
+                raise ValueError("no")
+
+        self.log.info("fine", value=Rude())
+        self.observer({})
+        rude, empty = (json.loads(line) for line in self.lines)
+        self.assertIn("could not be formatted", rude["message"])
+        self.assertEqual(empty["time"], "-")
+
+
+class FileTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.path = self.mktemp()
+        self.file = open_file(self.path)
+        self.addCleanup(lambda: self.file.close())
+
+    def read(self, path: str) -> str:
+        return pathlib.Path(path).read_text()
+
+    def test_asked_for(self) -> None:
+        """The file so far is put aside, and a new one is begun."""
+        self.file.write("old\n")
+        begin_new_file(self.file)
+        self.file.write("new\n")
+        self.assertEqual((self.read(self.path), self.read(f"{self.path}.1")), ("new\n", "old\n"))
+
+    def test_moved_by_others(self) -> None:
+        """A file that somebody else has moved away is left where it is, and a new one is begun."""
+        self.file.write("old\n")
+        pathlib.Path(self.path).rename(f"{self.path}-yesterday")
+        begin_new_file(self.file)
+        self.file.write("new\n")
+        self.assertEqual(self.read(self.path), "new\n")
+        self.assertEqual(self.read(f"{self.path}-yesterday"), "old\n")
+
+    def test_bounded(self) -> None:
+        """It is put aside when it is large, and only so many are kept."""
+        self.file.rotateLength = 10
+        for number in range(FILES_KEPT + 5):
+            self.file.write(f"number {number:03}\n")
+        names = sorted(path.name for path in pathlib.Path(self.path).parent.glob("*"))
+        kept = [name for name in names if name.startswith(pathlib.Path(self.path).name)]
+        self.assertEqual(len(kept), FILES_KEPT + 1)
+        self.assertEqual(self.read(f"{self.path}.1"), f"number {FILES_KEPT + 3:03}\n")
 
 
 class MakeObserverTests(SynchronousTestCase):

@@ -10,10 +10,10 @@ from typing import Any
 
 from twisted.logger import LogEvent, globalLogPublisher
 
-from nodepool_tx.signals import SignalHandler
+from nodepool_tx.signals import MOST_LINES, SignalHandler
 from tests.reload_stage import ReloadTestCase, provider
 
-SIGNALS = (signal.SIGHUP, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 
 
 class Reactor:
@@ -59,12 +59,22 @@ class SignalTests(ReloadTestCase):
         for number in SIGNALS:
             signal.signal(number, self.catch)
         self.reactor, self.watcher = Reactor(), Watcher()
-        self.handler = SignalHandler(self.reactor, self.watcher, self.reloader, self.store)
+        self.logs_begun: list[None] = []
+        self.handler = self.make_handler(self.reactor)
         self.handler.startService()
         self.reactor.run()
         self.events: list[LogEvent] = []
         globalLogPublisher.addObserver(self.events.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+
+    def make_handler(self, reactor: Reactor) -> SignalHandler:
+        return SignalHandler(
+            reactor,
+            self.watcher,
+            self.reloader,
+            self.store,
+            begin_log=lambda: self.logs_begun.append(None),
+        )
 
     def catch(self, number: int, frame: FrameType | None) -> None:
         """What handled the signals before."""
@@ -111,9 +121,35 @@ class SignalTests(ReloadTestCase):
         )
         self.assertEqual(
             (a["provider"], a["phase"], a["owner"], a["tasks"]),
-            ("a", "active", True, "checking node 7; serving request 1"),
+            ("a", "active", "yes", "checking node 7; serving request 1"),
         )
         self.assertEqual((b["provider"], b["tasks"]), ("b", "nothing"))
+
+    def test_why_something_waits(self) -> None:
+        """SIGUSR2 tells what waits and what is wrong with a provider; of too much the first."""
+        self.apply(provider("a"))
+        waiting = tuple(f"main: 1 for label-{n}, first 100-{n}: no node" for n in range(30))
+        self.service("a").waiting = waiting
+        self.service("a").troubles = ("main: web1 is down: no route",)
+        self.send(signal.SIGUSR2)
+        self.reactor.run()
+        told = [str(e["log_format"]).format(**e) for e in self.said()[2:]]
+        self.assertEqual(told[0], f"SIGUSR2: a/{waiting[0]}")
+        self.assertEqual(len(told), MOST_LINES + 2)
+        self.assertEqual(
+            told[-2:],
+            [
+                f"SIGUSR2: a/... and {30 - MOST_LINES} more",
+                "SIGUSR2: a/main: web1 is down: no route",
+            ],
+        )
+
+    def test_new_log(self) -> None:
+        """SIGUSR1 begins a new log file, and does not end the process."""
+        self.send(signal.SIGUSR1)
+        self.assertEqual(self.logs_begun, [])
+        self.reactor.run()
+        self.assertEqual(self.logs_begun, [None])
 
     def test_a_provider_that_cannot_tell(self) -> None:
         """A provider that fails over the question does not keep others from telling."""
@@ -136,7 +172,7 @@ class SignalTests(ReloadTestCase):
         """A launcher that is stopped before it ever ran leaves the handlers alone."""
         self.handler.stopService()
         reactor = Reactor()
-        handler = SignalHandler(reactor, self.watcher, self.reloader, self.store)
+        handler = self.make_handler(reactor)
         handler.startService()
         handler.stopService()
         reactor.run()

@@ -31,6 +31,12 @@ class PassStatistics:
     last_duration: float = 0.0
     longest_duration: float = 0.0
 
+    def note_pass(self, groups_seen: int, duration: float) -> None:
+        self.passes += 1
+        self.groups_seen += groups_seen
+        self.last_duration = duration
+        self.longest_duration = max(self.longest_duration, duration)
+
 
 class Answering:
     """The requests of a pool that are being answered.

@@ -83,6 +83,11 @@ class WaitingRequests:
     def __iter__(self) -> Iterator[Group]:
         return iter(tuple(self._groups.values()))
 
+    def in_order(self) -> list[tuple[str, Group]]:
+        """Every group with the id of its first request, in the order of those."""
+        heads = ((first, group) for group in self if (first := group.first()) is not None)
+        return [(first[1], group) for first, group in sorted(heads, key=lambda head: head[0])]
+
     def group_of(self, request_id: str) -> Group | None:
         return self._group_of.get(request_id)
 

@@ -265,7 +265,7 @@ class PoolService(Service):
             except Exception:
                 # One group must not keep all others from being served.
                 self._log.failure("cannot look at requests for {wish}", wish=group.wish)
-        self._record(len(agenda), self._clock.seconds() - started)
+        self.statistics.note_pass(len(agenda), self._clock.seconds() - started)
 
     def _judge(self, group: Group, me: PoolView) -> Verdict:
         verdict = judge(group.wish, me, self._store.components.pools())
@@ -325,13 +325,6 @@ class PoolService(Service):
         used.update(self._limits.promised(request.tenant_name))
         return exceeded(limits, used, needs(request.node_types))
 
-    def _record(self, looked_at: int, duration: float) -> None:
-        statistics = self.statistics
-        statistics.passes += 1
-        statistics.groups_seen += looked_at
-        statistics.last_duration = duration
-        statistics.longest_duration = max(statistics.longest_duration, duration)
-
     # -- answering -------------------------------------------------------
 
     def _start_serving(self, request: NodeRequest, nodes: Sequence[Node]) -> None:
@@ -367,6 +360,14 @@ class PoolService(Service):
 
     # -- telling ---------------------------------------------------------
 
+    def waits(self) -> tuple[str, ...]:
+        """What waits here and why; a line for requests that wish the same."""
+        return tuple(
+            f"{len(group)} for {', '.join(group.wish.labels)}, first {request_id}: "
+            f"{self.why(request_id)}"
+            for request_id, group in self._queue.in_order()
+        )
+
     def why(self, request_id: str) -> str:
         """Why this pool has not served a request, in words; "" if it is not waiting here."""
         if request_id in self._answering:
@@ -393,6 +394,10 @@ class PoolService(Service):
         queued = f", {before} like it are ahead" if before else ""
         if short:
             return f"no free node for {'; '.join(short)}{queued}"
+        if None in choose(request.node_types, self._candidates):
+            return f"the free nodes do not suffice for all of its labels at once{queued}"
+        if group in self._held_up:
+            return f"max-concurrency is reached{queued}"
         return f"its turn has not come{queued}"
 
     def _free(self, label: str) -> int:

@@ -60,7 +60,12 @@ class Intervals:
 
 @attrs.frozen
 class ProviderStatus:
-    """What people are shown of a provider; ``details`` is the driver's own."""
+    """What people are shown of a provider; ``details`` is the driver's own.
+
+    :ivar waiting: the requests that wait here, and why, a line for each kind.
+    :ivar troubles: what keeps nodes from being of use, such as machines that
+        are down.
+    """
 
     name: str
     driver: str
@@ -70,6 +75,8 @@ class ProviderStatus:
     #: What is in flight and since when (seconds, the clock's).
     tasks: tuple[tuple[str, float], ...]
     details: Mapping[str, Any]
+    waiting: tuple[str, ...] = ()
+    troubles: tuple[str, ...] = ()
 
 
 @attrs.frozen

@@ -6,6 +6,7 @@ reload hands it on without letting another launcher in between.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from kazoo import exceptions as zke
@@ -125,17 +126,22 @@ class Ownership:
 
 
 class Ownerships:
-    """The ownerships of every provider of this process."""
+    """The ownerships of every provider of this process.
 
-    def __init__(self, client: ZookeeperAPI, identifier: str) -> None:
+    :param host: what others see of us, with the number of the process.
+    """
+
+    def __init__(self, client: ZookeeperAPI, host: str) -> None:
         self._client = client
-        self._identifier = identifier
+        self._host = host
         self._ownerships: dict[str, Ownership] = {}
 
     def of(self, provider: str) -> Ownership:
         """The ownership of a provider; asked for at the first call."""
         if provider not in self._ownerships:
-            self._ownerships[provider] = Ownership(self._client, provider, self._identifier)
+            # The process has this number only since twistd went to the background.
+            identifier = f"{self._host}:{os.getpid()}"
+            self._ownerships[provider] = Ownership(self._client, provider, identifier)
         return self._ownerships[provider]
 
     def keep_only(self, providers: set[str]) -> Deferred[list[None]]:

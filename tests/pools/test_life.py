@@ -217,11 +217,27 @@ class TellingTests(PoolTestCase):
         self.assertEqual(self.pool.why(request_id), "being served now")
 
     def test_versatile_nodes(self) -> None:
-        """A request for more than the same few nodes can do waits its turn."""
+        """A request for more than the same few nodes can do is told so."""
         self.add_node("a", "b")
         request_id = self.add_request("a", "b")
         self.settle()
-        self.assertEqual(self.pool.why(request_id), "its turn has not come")
+        self.assertEqual(
+            self.pool.why(request_id), "the free nodes do not suffice for all of its labels at once"
+        )
+
+    def test_all_that_waits(self) -> None:
+        """Requests that wish the same are told together, in the order of the queue."""
+        first = self.add_request("b")
+        second = self.add_request("a")
+        self.add_request("b")
+        self.settle()
+        self.assertEqual(
+            self.pool.waits(),
+            (
+                f"2 for b, first {first}: no free node for b (0 of 1 free)",
+                f"1 for a, first {second}: no free node for a (0 of 1 free)",
+            ),
+        )
 
     def test_not_waiting_here(self) -> None:
         """Of requests that do not wait there is nothing to say."""

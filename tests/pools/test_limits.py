@@ -197,6 +197,7 @@ class ConcurrencyTests(PoolTestCase):
         self.settle()
         self.assertEqual(len(self.source.held), 2)
         self.assertEqual(self.admission.active, 2)
+        self.assertEqual(self.pool.why(requests[2]), "max-concurrency is reached")
         for _ in range(4):
             self.source.answer(next(iter(self.source.held)))
             self.settle()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from kazoo.exceptions import ConnectionLoss
 
 from nodepool_tx.providers.ownership import Ownership, Ownerships
@@ -38,11 +40,11 @@ class OwnershipTests(ZookeeperTestCase):
 
 class TakingTests(OwnershipTests):
     def test_first_come(self) -> None:
-        """The first to ask is the owner, the next stands by."""
+        """The first to ask is the owner, the next stands by; who they are is seen."""
         one, two = self.own(), self.own(self.rivals)
         self.assert_owner(one, waits=(two,))
         first = self.contenders()[0]
-        self.assertEqual(self.inspector.dump(first), {first: b"one"})
+        self.assertEqual(self.inspector.dump(first), {first: f"one:{os.getpid()}".encode()})
         self.assertRegex(first, r"/[0-9a-f]{32}__lock__\d{10}$")
 
     def test_asked_again(self) -> None:

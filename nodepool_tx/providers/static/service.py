@@ -22,7 +22,7 @@ from nodepool_tx.providers.static.drain import Drain
 from nodepool_tx.providers.static.handout import HandOut
 from nodepool_tx.providers.static.plan import Mode
 from nodepool_tx.providers.static.reconciler import Reconciler
-from nodepool_tx.providers.static.status import host_statuses
+from nodepool_tx.providers.static.status import host_statuses, troubles
 from nodepool_tx.providers.static.steps import shielded
 from nodepool_tx.store.change import Uncertain
 from nodepool_tx.store.nodes import NodeChange
@@ -276,6 +276,7 @@ class StaticProviderService(MultiService):
 
     def status(self) -> ProviderStatus:
         under_way = (*self._reconciler.tasks(), *self._handout.tasks())
+        hosts = host_statuses(self._desired, self._reconciler, self._context.store.nodes)
         return ProviderStatus(
             name=self.config.name,
             driver=self.config.driver,
@@ -286,7 +287,9 @@ class StaticProviderService(MultiService):
                 *(entry for pool in self._pools for entry in pool.in_flight()),
             ),
             details={
-                "hosts": host_statuses(self._desired, self._reconciler, self._context.store.nodes),
+                "hosts": hosts,
                 "last_full_look": self._everything.last_success,
             },
+            waiting=tuple(f"{pool.name}: {line}" for pool in self._pools for line in pool.waits()),
+            troubles=troubles(hosts),
         )

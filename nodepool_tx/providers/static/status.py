@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nodepool_tx.model import NodeState
@@ -11,7 +12,7 @@ from nodepool_tx.providers.static.plan import Wait
 from nodepool_tx.providers.static.reconciler import Reconciler
 from nodepool_tx.store.nodes import NodeTable
 
-__all__ = ["host_statuses"]
+__all__ = ["host_statuses", "troubles"]
 
 
 def host_statuses(
@@ -19,6 +20,15 @@ def host_statuses(
 ) -> tuple[dict[str, Any], ...]:
     """One entry per machine, in the order of the configuration."""
     return tuple(_host(host, reconciler, table) for host in desired.hosts.values())
+
+
+def troubles(hosts: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The machines that are down, in words."""
+    return tuple(
+        f"{host['pool']}: {host['hostname']} is down: {host['reason']}"
+        for host in hosts
+        if host["state"] == HostState.DOWN.value
+    )
 
 
 def _host(host: DesiredNode, reconciler: Reconciler, table: NodeTable) -> dict[str, Any]:

@@ -431,6 +431,8 @@ class DefinitionTests(ServiceTestCase):
         (host,) = self.service.status().details["hosts"]
         self.assertEqual(host["state"], "down")
         self.assertIn("host key mismatch", host["reason"])
+        (trouble,) = self.service.status().troubles
+        self.assertIn("web1 is down: host key mismatch", trouble)
 
     def test_records_without_slots_are_taken_over(self) -> None:
         """A node of an old version keeps its id and gets a slot."""
