@@ -41,7 +41,7 @@ from nodepool_tx.providers.drains import DrainLedger
 from nodepool_tx.providers.interface import ProviderService
 from nodepool_tx.providers.ownership import Ownerships
 from nodepool_tx.store.change import Uncertain
-from nodepool_tx.work import SingleFlight, Tracker
+from nodepool_tx.work import SingleFlight, Tracker, shielded
 
 __all__ = ["ReloadPlan", "ReloadReport", "Reloader", "plan_reload"]
 
@@ -127,6 +127,8 @@ class Reloader:
         self._draining: set[str] = set()
         self._drains = Tracker(clock)
         self._drained: list[ProviderService] = []
+        #: Waiting for services to be idle.
+        self._idling: set[Deferred[None]] = set()
         self._next: Config | None = None
         self._flight = SingleFlight(self._change_tree, "reload")
         self.config: Config | None = None
@@ -151,10 +153,13 @@ class Reloader:
     def stop(self) -> Deferred[None]:
         """Begin no further reload; fires when the present one is over.
 
-        What drains goes on draining when the service is started again.
+        That waits for nothing that a service has in flight, which ends with
+        the service.  What drains goes on draining at the next start.
         """
         self._stopping = True
         self._drains.cancel()
+        for waiter in tuple(self._idling):
+            waiter.cancel()
         return self._flight.idle()
 
     def services(self) -> dict[str, ProviderService]:
@@ -214,8 +219,10 @@ class Reloader:
         if old is not None:
             self._log.debug("provider {provider}: idling its old service", provider=name)
             try:
-                await old.idle()
+                await self._idle(old)
             except Exception as e:
+                if self._stopping:
+                    return "the launcher is stopping"
                 self._log.failure("provider {provider} cannot be idled", provider=name)
                 self._go_on(old, was_draining)
                 return f"its old service cannot be idled: {e}"
@@ -238,6 +245,15 @@ class Reloader:
         if was_draining:
             await self._in_ledger(self._ledger.strike(name), name)
         return ""
+
+    async def _idle(self, service: ProviderService) -> None:
+        """Idle a service and wait for it, unless the launcher stops before."""
+        waiter = shielded(service.idle())
+        self._idling.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._idling.discard(waiter)
 
     def _go_on(self, old: ProviderService, draining: bool) -> None:
         """The old service stays, for want of a successor."""

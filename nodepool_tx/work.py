@@ -17,9 +17,29 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-__all__ = ["SingleFlight", "Task", "Tracker"]
+__all__ = ["SingleFlight", "Task", "Tracker", "shielded"]
 
 T = TypeVar("T")
+
+
+def shielded(deferred: Deferred[T]) -> Deferred[T]:
+    """Fires as ``deferred`` does; cancelling it leaves ``deferred`` alone."""
+    waiter: Deferred[T] = Deferred()
+
+    def succeeded(result: T) -> T:
+        if not waiter.called:
+            waiter.callback(result)
+        return result
+
+    def failed(failure: Failure) -> Failure | None:
+        if waiter.called:
+            return failure
+        # Who waits deals with it; nobody else is to be told.
+        waiter.errback(failure)
+        return None
+
+    deferred.addCallbacks(succeeded, failed)
+    return waiter
 
 
 @attrs.frozen(eq=False)

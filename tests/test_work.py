@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from nodepool_tx.work import SingleFlight, Tracker
+from nodepool_tx.work import SingleFlight, Tracker, shielded
 
 
 class TrackerTests(SynchronousTestCase):
@@ -120,6 +122,38 @@ class TrackerTests(SynchronousTestCase):
         self.assertNoResult(wait)
         cleaning.callback(None)
         self.successResultOf(wait)
+
+
+class ShieldedTests(SynchronousTestCase):
+    """Waiting for something without a hold on it."""
+
+    def test_fires_along(self) -> None:
+        """It fires with the same, and any number may wait."""
+        work: Deferred[int] = Deferred()
+        one, two = shielded(work), shielded(work)
+        work.callback(7)
+        self.assertEqual((self.successResultOf(one), self.successResultOf(two)), (7, 7))
+
+    def test_cancelled(self) -> None:
+        """Giving up waiting leaves the work alone, and whatever comes of it is fine."""
+        for outcome in (7, Failure(ValueError("no"))):
+            work: Deferred[Any] = Deferred()
+            waiter = shielded(work)
+            waiter.cancel()
+            self.failureResultOf(waiter, CancelledError)
+            self.assertNoResult(work)
+            work.callback(outcome)
+        self.failureResultOf(work, ValueError)
+
+    def test_failure_is_told_once(self) -> None:
+        """Who waits is told of a failure, and nobody else."""
+        work: Deferred[int] = Deferred()
+        waiter = shielded(work)
+        work.errback(ValueError("no"))
+        self.failureResultOf(waiter, ValueError)
+        del work, waiter
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])
 
 
 class SingleFlightTests(SynchronousTestCase):

@@ -37,12 +37,11 @@ from nodepool_tx.providers.static.steps import (
     Work,
     WorkResult,
     batches,
-    shielded,
 )
 from nodepool_tx.store.change import Uncertain
 from nodepool_tx.store.nodes import NodeChange
 from nodepool_tx.store.store import Store
-from nodepool_tx.work import Task, Tracker
+from nodepool_tx.work import Task, Tracker, shielded
 
 __all__ = ["Reconciler"]
 

@@ -23,10 +23,9 @@ from nodepool_tx.providers.static.handout import HandOut
 from nodepool_tx.providers.static.plan import Mode
 from nodepool_tx.providers.static.reconciler import Reconciler
 from nodepool_tx.providers.static.status import host_statuses, troubles
-from nodepool_tx.providers.static.steps import shielded
 from nodepool_tx.store.change import Uncertain
 from nodepool_tx.store.nodes import NodeChange
-from nodepool_tx.work import Tracker
+from nodepool_tx.work import Tracker, shielded
 
 __all__ = ["StaticProviderService"]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, gatherResults
@@ -22,9 +21,7 @@ from nodepool_tx.providers.static.plan import Deregister, Recycle, Register, Upd
 from nodepool_tx.store.change import Conflict, Uncertain
 from nodepool_tx.store.store import Store
 
-__all__ = ["BATCH", "Outcome", "StepRunner", "Work", "WorkResult", "batches", "shielded"]
-
-T = TypeVar("T")
+__all__ = ["BATCH", "Outcome", "StepRunner", "Work", "WorkResult", "batches"]
 
 #: Steps in one transaction at the most.
 BATCH = 50
@@ -83,19 +80,6 @@ def batches(works: Iterable[Work]) -> Iterator[list[Work]]:
         size += len(work.steps)
     if batch:
         yield batch
-
-
-def shielded(deferred: Deferred[T]) -> Deferred[T]:
-    """Fires as ``deferred`` does; cancelling it leaves ``deferred`` alone."""
-    waiter: Deferred[T] = Deferred()
-
-    def pass_on(result: T) -> T:
-        if not waiter.called:
-            waiter.callback(result)
-        return result
-
-    deferred.addBoth(pass_on)
-    return waiter
 
 
 class StepRunner:
