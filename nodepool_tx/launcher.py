@@ -83,9 +83,8 @@ class Session(Service):
             )
 
     def _on_state(self, state: SessionState) -> None:
-        if state is SessionState.CONNECTED:
-            self._log.info("connected to ZooKeeper {server}", server=self._client.server)
-        elif state is not SessionState.CLOSED:
+        # The client tells itself what it is connected to.
+        if state in (SessionState.SUSPENDED, SessionState.EXPIRED):
             self._log.warn("ZooKeeper: {state}", state=state.value)
 
 
