@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     observer = make_observer(sys.stderr, "text", level)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     terminal = Terminal(sys.stdout, sys.stderr, reactor)
+    patience = EndOfPatience(reactor, sys.stdin)
     world = World(
         environ=os.environ,
         reactor=reactor,
@@ -55,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         connect=_client_maker(reactor),
         spawn=ProcessSpawner(reactor),
         interactive=sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty(),
-        enough=EndOfPatience(reactor, sys.stdin).wait,
+        enough=patience.wait,
+        listens=patience.listens,
     )
     code = run(reactor, lambda: execute(world, options), terminal, debug=options.debug)
     _abandon_broken(sys.stdout)

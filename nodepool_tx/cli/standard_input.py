@@ -29,10 +29,15 @@ class EndOfPatience:
         self._stream = stream
         self._over: Deferred[None] | None = None
 
+    @property
+    def listens(self) -> bool:
+        """There is something to wait for."""
+        return _can_be_waited_for(self._stream)
+
     def wait(self) -> Deferred[None]:
         """Fires once; cancelling it leaves what is typed to others."""
         self._over = Deferred(self._cancelled)
-        if _can_be_waited_for(self._stream):
+        if self.listens:
             self._reactor.addReader(self)
         return self._over
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 
 import attrs
@@ -155,7 +156,12 @@ class Use:
 
     async def _wait(self) -> int:
         self.show()
-        if self.visit.options.format != "json":
+        if not self.visit.world.listens:
+            self.visit.terminal.note(
+                f"in use until this process ({os.getpid()}) is interrupted: "
+                "there is nothing to wait for on standard input"
+            )
+        elif self.visit.options.format != "json":
             self.visit.terminal.note("in use until you press Enter or Ctrl-C")
         enough = self.visit.world.enough()
         enough.addErrback(lambda failure: failure.trap(CancelledError) and None)

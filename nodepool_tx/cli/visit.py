@@ -41,6 +41,7 @@ class World:
     :ivar reactor: tells the time.
     :ivar interactive: standard input and output are somebody's terminal.
     :ivar enough: waits until the person there has had enough.
+    :ivar listens: that person, or program, can say so on standard input.
     """
 
     environ: Mapping[str, str]
@@ -50,6 +51,7 @@ class World:
     spawn: Spawner
     interactive: bool
     enough: Callable[[], Deferred[None]]
+    listens: bool = True
 
 
 @attrs.frozen(kw_only=True)

@@ -107,7 +107,13 @@ class CommandLineTestCase(SynchronousTestCase):
 
     # -- commands --------------------------------------------------------
 
-    def start(self, *words: str, interactive: bool = False, reachable: bool = True) -> Run:
+    def start(
+        self,
+        *words: str,
+        interactive: bool = False,
+        reachable: bool = True,
+        listens: bool = True,
+    ) -> Run:
         """Begin a command, and let it go as far as it comes by itself."""
         client = self.zookeeper.client()
         out, err = io.StringIO(), io.StringIO()
@@ -130,6 +136,7 @@ class CommandLineTestCase(SynchronousTestCase):
             spawn=spawn,
             interactive=interactive,
             enough=lambda: self.enough,
+            listens=listens,
         )
         options = parse(["-c", str(self.config), *words], {})
         working: Deferred[Any] = Deferred.fromCoroutine(execute(world, options))

@@ -1,6 +1,7 @@
 """``request``, with the test in the part of the launcher."""
 
 import json
+import os
 import re
 
 import attrs
@@ -348,6 +349,16 @@ class WaitingTests(CommandLineTestCase):
         self.enough.callback(None)
         self.settle()
         self.assertEqual(run.code, ExitCode.OK)
+        self.assertFalse(self.locked(node_id))
+
+    def test_nothing_to_wait_for(self) -> None:
+        """With /dev/null as standard input only a signal ends it, and that is said."""
+        self.add_pool()
+        node_id = self.add_node()
+        run = self.start("request", "debian", "--format", "json", listens=False)
+        self.fulfil(node_id)
+        self.assertIn(f"in use until this process ({os.getpid()}) is interrupted", run.stderr)
+        self.interrupt(run)
         self.assertFalse(self.locked(node_id))
 
     def test_ctrl_c_gives_the_node_back_too(self) -> None:
