@@ -258,6 +258,8 @@ class Change:
         """Correct what we believed of a lock directory, or give up for a reason."""
         item, error = operation.item, failure.error
         if item is None:
+            if isinstance(error, zke.NoNodeError):
+                raise Vanished("directory", paths.NODES) from failure
             raise failure
         if isinstance(error, zke.BadVersionError):
             raise Moved(item.what, item.id) from failure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kazoo import exceptions as zke
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -10,6 +11,7 @@ from nodepool_tx.store import paths
 from nodepool_tx.store.change import connection_errors
 from nodepool_tx.store.codec import encode_component
 from nodepool_tx.txzookeeper.interface import SessionState, ZookeeperAPI
+from nodepool_tx.txzookeeper.treecache import CacheChange, ChangeKind, TreeCache
 from nodepool_tx.work import SingleFlight
 
 __all__ = ["Registration"]
@@ -18,14 +20,17 @@ __all__ = ["Registration"]
 class Registration:
     """One ephemeral znode under ``/nodepool/components``.
 
-    It is made anew on each session and written again when its content
-    changes; the path stays the same for as long as the session lives, so a
-    pool keeps its registration while its configuration is reloaded.
+    It is made anew on each session, and when somebody removes it, and written
+    again when its content changes; otherwise the path stays the same for as
+    long as the session lives, so a pool keeps its registration while its
+    configuration is reloaded.
+
+    :param cache: of the components there are.
     """
 
     _log = Logger()
 
-    def __init__(self, client: ZookeeperAPI, component: Component) -> None:
+    def __init__(self, client: ZookeeperAPI, component: Component, cache: TreeCache) -> None:
         self._client = client
         self._wanted: Component | None = component
         self._prefix = paths.component(component.kind, component.hostname)
@@ -36,6 +41,7 @@ class Registration:
         self.path = ""
         self._flight = SingleFlight(self._converge)
         self._unobserve = client.observe(self._on_state)
+        self._unsubscribe = cache.subscribe(self._on_change)
         self._flight.wake()
 
     @property
@@ -68,6 +74,21 @@ class Registration:
         if state is SessionState.CONNECTED:
             self._flight.wake()
 
+    def _on_change(self, change: CacheChange) -> None:
+        if (
+            change.kind is ChangeKind.REMOVED
+            and change.path == self.path
+            and self._wanted is not None
+        ):
+            self._log.warn("{path} was removed by somebody else", path=self.path)
+            self._lost()
+
+    def _lost(self) -> None:
+        """Nothing of ours is there any more."""
+        self.path, self._written = "", None
+        self._attempted.clear()
+        self._flight.wake()
+
     async def _converge(self) -> None:
         if self._client.state is not SessionState.CONNECTED:
             return
@@ -82,6 +103,7 @@ class Registration:
                     await self._client.delete_tree(self.path)
                     self.path = ""
                 self._unobserve()
+                self._unsubscribe()
                 return
             data = encode_component(self._wanted)
             if not self.path:
@@ -89,6 +111,9 @@ class Registration:
             elif data != self._written:
                 await self._client.set(self.path, data)
                 self._written = data
+        except zke.NoNodeError:
+            # Somebody removes it, or all there is, at this moment.
+            self._lost()
         except connection_errors as e:
             # What happened is unknown; the next CONNECTED looks again.
             self._written = None

@@ -58,6 +58,8 @@ class Store(Service):
         self._observers: list[Callable[[bool], None]] = []
         self._was_current = False
         self._started_caches = False
+        #: What must exist before anything is watched is there.
+        self._prepared = False
         self._unobserve: Callable[[], None] | None = None
         self._opening = SingleFlight(self._open)
         for cache in self._caches:
@@ -80,21 +82,26 @@ class Store(Service):
         return self._opening.idle()
 
     def _on_state(self, state: SessionState) -> None:
-        if state is SessionState.CONNECTED and not self._started_caches:
+        if state is SessionState.EXPIRED:
+            # The next session may be with an ensemble that has lost its data.
+            self._prepared = False
+        elif state is SessionState.CONNECTED:
             self._opening.wake()
 
     async def _open(self) -> None:
-        """Make the skeleton and start the caches, once there is a connection."""
-        if self.client.state is not SessionState.CONNECTED or self._started_caches:
+        """Make the skeleton, and start the caches, once there is a connection."""
+        if self.client.state is not SessionState.CONNECTED or self._prepared or not self.running:
             return
+        self._prepared = True
         try:
             await gatherResults(
                 [self.client.ensure_path(path) for path in paths.SKELETON], consumeErrors=True
             )
         except Exception as e:
+            self._prepared = False
             self._log.warn("cannot prepare ZooKeeper, will try again: {reason}", reason=str(e))
             return
-        if not self.running:
+        if not self.running or self._started_caches:
             return
         self._started_caches = True
         for cache in self._caches:
@@ -117,6 +124,10 @@ class Store(Service):
         return lambda: self._observers.remove(observer)
 
     def _on_cache(self, change: CacheChange) -> None:
+        if change.kind is ChangeKind.REMOVED and change.path in paths.SKELETON:
+            self._log.warn("{path} was removed, making it again", path=change.path)
+            self._prepared = False
+            self._opening.wake()
         if change.kind not in (ChangeKind.CURRENT, ChangeKind.STALE):
             return
         current = self.current
@@ -161,7 +172,7 @@ class Store(Service):
 
     def register(self, component: Component) -> Registration:
         """Show a component of this process to everyone."""
-        return Registration(self.client, component)
+        return Registration(self.client, component, self._component_cache)
 
     async def remove_request(self, request_id: str) -> None:
         """Remove a request; one that is gone already is fine.

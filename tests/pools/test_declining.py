@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kazoo.exceptions import OperationTimeoutError
+
 from nodepool_tx.model import RequestState
 from nodepool_tx.pools.service import DECLINING_AT_ONCE
 from nodepool_tx.store import paths
@@ -158,6 +160,7 @@ class DecliningTests(PoolTestCase):
         Neither could it see others, and would fail what they can serve.
         """
         (path,) = self.components()
+        self.inspector.fail_next("create", OperationTimeoutError(), client=self.client)
         self.delete(path)
         node_id = self.add_node("a")
         wanted, unknown = self.add_request("a"), self.add_request("unknown")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import attrs
-from kazoo.exceptions import ConnectionLoss, NoNodeError
+from kazoo.exceptions import ConnectionLoss, NoAuthError
 from twisted.internet.defer import Deferred
 
 from nodepool_tx.model import IllegalTransition, NodeState, RequestState
@@ -249,13 +249,21 @@ class CreationTests(ChangeTestCase):
         self.assertIsNone(self.nodes.get(self.node.id))
         self.assertEqual(set(seen), {1})
 
-    def test_a_refusal_of_a_creation_is_no_conflict(self) -> None:
-        """Nobody else was faster; something is wrong."""
+    def test_nowhere_to_create_it(self) -> None:
+        """Somebody has removed all nodes, and what they stood below."""
         self.inspector.delete_tree(paths.NODES)
         change = self.store.change()
         change.create_node(ready_node())
+        refusal = self.failure_of(change.commit(), Vanished)
+        self.assertEqual(str(refusal), "directory /nodepool/nodes is gone")
+
+    def test_another_refusal_of_a_creation_is_no_conflict(self) -> None:
+        """Nobody else was faster; something is wrong."""
+        self.inspector.fail_next("transaction", TransactionFailed(0, "create", NoAuthError()))
+        change = self.store.change()
+        change.create_node(ready_node())
         refusal = self.failure_of(change.commit(), TransactionFailed)
-        self.assertIsInstance(refusal.error, NoNodeError)
+        self.assertIsInstance(refusal.error, NoAuthError)
 
 
 class RequestTests(ChangeTestCase):

@@ -22,6 +22,22 @@ class CurrentTests(StoreTestCase):
         made = {path for path in self.inspector.dump() if path != paths.ROOT}
         self.assertEqual(made, set(paths.SKELETON))
 
+    def test_it_prepares_it_again(self) -> None:
+        """When all was wiped, and when a new session finds nothing there."""
+        self.inspector.delete_tree(paths.ROOT)
+        self.settle()
+        self.assertLessEqual(set(paths.SKELETON), set(self.inspector.dump(paths.ROOT)))
+        self.inspector.suspend(self.client)
+        self.clock.advance(11)
+        self.inspector.delete_tree(paths.ROOT)
+        self.inspector.resume(self.client)
+        self.settle()
+        self.assertLessEqual(set(paths.SKELETON), set(self.inspector.dump(paths.ROOT)))
+        self.assertTrue(self.store.current)
+        node_id = self.put_node(ready_node()).id
+        self.settle()
+        self.assertTrue(self.nodes.is_free(node_id))
+
     def test_it_knows_what_was_there_before(self) -> None:
         """As soon as it is current, and not before."""
         for number in range(600):
@@ -259,6 +275,31 @@ class RegistrationTests(StoreTestCase):
         path, content = self.only()
         self.assertEqual((content["state"], registration.path), ("paused", path))
         self.assertTrue(registration.registered)
+
+    def test_it_is_made_again_when_somebody_removes_it(self) -> None:
+        """Alone, or with everything else."""
+        registration = self.store.register(self.component)
+        self.settle()
+        for victim in (registration.path, f"{paths.COMPONENTS}/pool", paths.COMPONENTS, paths.ROOT):
+            self.inspector.delete_tree(victim)
+            self.settle()
+            self.assertEqual(self.only()[0], registration.path)
+            self.assertTrue(registration.registered)
+        removed = registration.remove()
+        self.settle()
+        self.successResultOf(removed)
+        self.assertEqual(self.there(), {})
+
+    def test_removed_while_it_is_written(self) -> None:
+        """What is wanted by then is registered."""
+        registration = self.store.register(self.component)
+        self.settle()
+        self.inspector.before(
+            "set", lambda call: self.inspector.delete_tree(registration.path), path=self.is_ours
+        )
+        registration.update(attrs.evolve(self.component, priority=7))
+        self.settle()
+        self.assertEqual(self.only()[1]["priority"], 7)
 
     def test_a_lost_answer_leaves_no_second_one(self) -> None:
         """The one whose making was never confirmed is found again."""
