@@ -8,11 +8,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
+from twisted.internet.task import deferLater
 from twisted.logger import globalLogBeginner
 
 from nodepool_tx.cli.changes import delete_node, hold_node
 from nodepool_tx.cli.lists import list_labels, list_nodes, list_requests, show_info
 from nodepool_tx.cli.options import DEFAULT_CONFIG, parse
+from nodepool_tx.cli.outcome import NotYet
 from nodepool_tx.cli.request import request_nodes
 from nodepool_tx.cli.running import run
 from nodepool_tx.cli.ssh import ProcessSpawner
@@ -25,6 +27,9 @@ from nodepool_tx.logs import make_observer
 from nodepool_tx.txzookeeper.client import ZookeeperClient
 
 __all__ = ["VERBS", "execute", "main"]
+
+#: Seconds between looks for a ZooKeeper that is being started.
+_LOOK_AGAIN = 0.1
 
 VERBS: Mapping[str, Verb] = {
     "list": list_nodes,
@@ -92,5 +97,18 @@ async def execute(world: World, options: argparse.Namespace) -> int:
 
     :raises Complaint: it did not work; the text says why and what to do.
     """
-    target = find_target(options, world.environ)
+    target = await _find_in_time(world, options)
     return await visiting(world, target, options, VERBS[options.verb])
+
+
+async def _find_in_time(world: World, options: argparse.Namespace) -> Target:
+    """Where ZooKeeper is; one that is being started is waited for."""
+    deadline = world.reactor.seconds() + options.connect_timeout
+    while True:
+        try:
+            return find_target(options, world.environ)
+        except NotYet:
+            if world.reactor.seconds() >= deadline:
+                raise
+            world.terminal.progress("the embedded ZooKeeper is being started")
+            await deferLater(world.reactor, _LOOK_AGAIN)

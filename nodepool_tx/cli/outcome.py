@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["Complaint", "ExitCode"]
+__all__ = ["Complaint", "ExitCode", "NotYet"]
 
 
 class ExitCode(enum.IntEnum):
@@ -35,3 +35,7 @@ class Complaint(Exception):
     def __init__(self, message: str, code: ExitCode = ExitCode.FAILED) -> None:
         super().__init__(message)
         self.code = code
+
+
+class NotYet(Complaint):
+    """Something is about to be there: it is worth asking again in a moment."""

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import attrs
 
 from nodepool_tx.cli.options import DEFAULT_CONFIG
-from nodepool_tx.cli.outcome import Complaint, ExitCode
+from nodepool_tx.cli.outcome import Complaint, ExitCode, NotYet
 from nodepool_tx.config import Config, ConfigErrors, load_config
-from nodepool_tx.embedded.location import locate
+from nodepool_tx.embedded.location import is_attended, locate
 from nodepool_tx.txzookeeper.tls import TLSFiles
 
 __all__ = ["Target", "find_target"]
@@ -39,6 +39,7 @@ def find_target(options: argparse.Namespace, environ: Mapping[str, str]) -> Targ
     Without a configuration in the usual place, an embedded ZooKeeper is still
     found, if one runs.
 
+    :raises NotYet: the embedded ZooKeeper is being started.
     :raises Complaint: there is no configuration or it is wrong, or the
         embedded ZooKeeper does not run.
     """
@@ -80,6 +81,11 @@ def find_target(options: argparse.Namespace, environ: Mapping[str, str]) -> Targ
 
 def _embedded(state_dir: str, config: Config | None, otherwise: str) -> Target:
     address = locate(state_dir)
+    if address is None and is_attended(state_dir):
+        raise NotYet(
+            f"the embedded ZooKeeper of {state_dir} is not up yet: see the launcher's log",
+            ExitCode.NO_ZOOKEEPER,
+        )
     if address is None:
         raise Complaint(otherwise, ExitCode.NO_ZOOKEEPER)
     return Target(

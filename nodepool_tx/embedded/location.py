@@ -10,7 +10,7 @@ import attrs
 from nodepool_tx.embedded.layout import Layout, write_atomically
 from nodepool_tx.embedded.proc import ProcFs
 
-__all__ = ["Location", "locate"]
+__all__ = ["Location", "is_attended", "locate"]
 
 
 @attrs.frozen
@@ -62,3 +62,8 @@ def locate(state_dir: str | os.PathLike[str]) -> str | None:
     if location is None or not ProcFs().is_server(location.pid, layout):
         return None
     return location.address
+
+
+def is_attended(state_dir: str | os.PathLike[str]) -> bool:
+    """Whether a launcher looks after a state directory: its ZooKeeper runs, or will soon."""
+    return ProcFs().is_locked(Layout(state_dir).lock_file)

@@ -64,6 +64,16 @@ class ProcFs:
             return True
         return stat.rpartition(")")[2].split()[0] in ("Z", "X")
 
+    def is_locked(self, path: pathlib.Path) -> bool:
+        """Whether some process holds a lock of a file, without touching that lock."""
+        try:
+            stat = path.stat()
+            lines = (self._root / "locks").read_text().splitlines()
+        except OSError:
+            return False
+        device = f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}"
+        return any(f"{device}:{stat.st_ino}" in line.split() for line in lines)
+
     def signal(self, pid: int, number: int) -> None:
         """See :meth:`OtherProcesses.signal`."""
         try:

@@ -149,8 +149,19 @@ class CommandLineTestCase(SynchronousTestCase):
             terminal.settle()
 
         working.addBoth(ended)
+        self.addCleanup(self._end, run)
         self.settle()
         return run
+
+    def _end(self, run: Run) -> None:
+        """Leave no coroutine behind that would be closed at any time in any other test."""
+        self.inspector.resume(run.client)
+        for _ in range(3):
+            if run.code is None:
+                run.working.cancel()
+                self.settle()
+                self.pass_time(10)
+        self.assertIsNotNone(run.code, "the command does not end")
 
     def run_to_end(self, *words: str) -> Run:
         """A command that comes to its end without anybody's help."""

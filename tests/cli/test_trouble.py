@@ -12,12 +12,14 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from nodepool_tx.cli import target as targets
 from nodepool_tx.cli.main import main
 from nodepool_tx.cli.options import parse
 from nodepool_tx.cli.outcome import Complaint, ExitCode
 from nodepool_tx.cli.running import exit_code_of
 from nodepool_tx.cli.target import find_target
 from nodepool_tx.cli.terminal import Terminal
+from nodepool_tx.embedded.layout import Layout, Lock
 from tests.cli.stage import CONFIG, CommandLineTestCase
 
 
@@ -117,6 +119,37 @@ def test_the_embedded_zookeeper_is_found(
     target = find_target(parse(["--state-dir", str(tmp_path), "list"], {}), {})
     assert (target.servers, target.config) == ("127.0.0.1:21234", None)
     assert target.described == f"127.0.0.1:21234, the embedded one of {tmp_path}"
+
+
+class NotUpYetTests(CommandLineTestCase):
+    """The launcher was started a moment ago."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.config.write_text("labels: []\n")
+        self.state_dir = str(self.config.parent)
+        self.addresses: dict[str, str] = {}
+        self.patch(targets, "locate", self.addresses.get)
+        lock = Lock(Layout(self.state_dir))
+        self.addCleanup(lock.release)
+
+    def test_it_comes_up(self) -> None:
+        """An embedded ZooKeeper that is being started is waited for."""
+        run = self.start("--state-dir", self.state_dir, "list")
+        self.pass_time(3)
+        self.assertIsNone(run.code)
+        self.addresses[self.state_dir] = "127.0.0.1:21234"
+        self.pass_time(1)
+        self.assertEqual(run.code, ExitCode.OK, run.stderr)
+
+    def test_it_does_not(self) -> None:
+        """But not for longer than for the connection."""
+        run = self.start("--state-dir", self.state_dir, "--connect-timeout", "2", "list")
+        self.pass_time(1.5)
+        self.assertIsNone(run.code)
+        self.pass_time(1)
+        self.assertEqual(run.code, ExitCode.NO_ZOOKEEPER)
+        self.assertIn("is not up yet: see the launcher's log", run.stderr)
 
 
 def test_the_session_timeout_is_the_configurations_also_with_an_embedded_zookeeper(

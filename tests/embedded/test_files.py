@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from nodepool_tx.embedded.layout import Layout, Lock, StateDirBusy
-from nodepool_tx.embedded.location import Location, locate
+from nodepool_tx.embedded.location import Location, is_attended, locate
 from nodepool_tx.embedded.proc import MAIN_CLASS, ProcFs
 from nodepool_tx.embedded.runtime import MissingRuntime, find_runtime
 
@@ -223,6 +223,16 @@ class TestProcFs:
             (tmp_path / pid / "cmdline").touch()
         gone = [pid for pid in (7, 8, 9, 10, 11) if ProcFs(tmp_path).is_gone(pid)]
         assert gone == [8, 9, 11]
+
+    def test_is_locked(self, tmp_path: pathlib.Path) -> None:
+        """A lock that somebody holds is seen, and seeing it keeps nobody from taking it."""
+        layout = Layout(tmp_path)
+        assert not is_attended(tmp_path)
+        lock = Lock(layout)
+        assert is_attended(tmp_path)
+        lock.release()
+        assert not is_attended(tmp_path)
+        assert not ProcFs(tmp_path / "nothing").is_locked(layout.lock_file)
 
     def test_signal_to_nobody(self) -> None:
         """A process that has gone meanwhile needs no signal."""
