@@ -21,6 +21,9 @@ FARM = configuration(
 class Embedded(Scene):
     """Beside the launcher's own ZooKeeper there is none."""
 
+    #: A third of it is what a server that does not answer can cost.
+    patience = 6.0
+
     def get_server(self) -> None:  # type: ignore[override]
         return None
 
@@ -31,8 +34,7 @@ class Embedded(Scene):
         launcher = self.launcher(FARM)
         launcher.start()
         address = await self.until("ZooKeeper is up", lambda: launcher.zookeeper)
-        # A third of the timeout is what a server that does not answer can cost.
-        self.sight = Sight(await self.client(address, session_timeout=6))
+        self.sight = Sight(await self.client(address))
         await self.until_all_free(slots(FARM))
         return launcher, address
 
@@ -41,7 +43,7 @@ class Embedded(Scene):
         """The next start takes the data over: nodes keep their ids, who waited is served."""
         launcher, address = await self.up()
         before = {node.id for node in await self.sight.nodes()}
-        requester = Requester(await self.client(address, session_timeout=6))
+        requester = Requester(await self.client(address))
         (held,) = await requester.obtain("large")
         launcher.kill()
         self.assertEqual(len(launcher.zookeeper_pids), 1)
@@ -61,7 +63,7 @@ class Embedded(Scene):
     async def test_killed_zookeeper_is_started_again(self) -> None:
         """The launcher and those who work with it go on where they were."""
         launcher, address = await self.up()
-        requester = Requester(await self.client(address, session_timeout=6))
+        requester = Requester(await self.client(address))
         crowd = self.crowd(requester, 10, [["small"], ["large"]])
         for _ in range(3):
             await self.until_served(crowd, 20)

@@ -40,6 +40,9 @@ class Scene(TestCase):
 
     timeout = 120
 
+    #: Seconds after which the sessions of requesters end.
+    patience = 30.0
+
     def setUp(self) -> Deferred[None]:
         self.directory = pathlib.Path(self.mktemp()).absolute()
         self.directory.mkdir()
@@ -64,7 +67,7 @@ class Scene(TestCase):
     ) -> ZookeeperClient:
         """A connected client whose ``/`` is the test's own."""
         where = (address or self.server.address) + (self.root if chroot is None else chroot)
-        options = {"session_timeout": 30.0, "pauses": Pauses(0.05, 0.2), **options}
+        options = {"session_timeout": self.patience, "pauses": Pauses(0.05, 0.2), **options}
         client = ZookeeperClient(reactor, where, close_timeout=1.0, **options)
         self.addCleanup(client.close)
         await client.connect()
