@@ -22,6 +22,22 @@ def command(config: Path, *arguments: str) -> str:
     return _run([str(environment(NODEPOOL) / "nodepool"), "-c", str(config), *arguments])
 
 
+def delete(config: Path, node: str) -> None:
+    """Have Nodepool 11's `nodepool` delete a node.
+
+    It goes on to list the node, and fails over that if the launcher has been quicker.
+    """
+    program = str(environment(NODEPOOL) / "nodepool")
+    done = subprocess.run(
+        [program, "-c", str(config), "delete", node],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0 or "NoNodeError" in done.stderr, done.stderr
+
+
 def rows(printed: str) -> list[dict[str, str]]:
     """The rows of a table that it printed, by heading."""
     lines = [line for line in printed.splitlines() if line.startswith("|")]

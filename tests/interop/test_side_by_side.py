@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from benchmarks.daemons import OURS, REFERENCE, Endpoint, Launcher, StaticNodes, configuration
 from benchmarks.requester import request_body
+from tests.functional.launcher.process import command_line
 from tests.interop import reference_tools
 from tests.interop.tree import Tree, eventually
 
@@ -207,6 +209,48 @@ def test_their_command_lists_requests_while_both_run(pair: Pair) -> None:
     assert row["State"] == "fulfilled"
 
 
+def our_command(pair: Pair, *words: str) -> Any:
+    """What our `nodepool` tells, with Nodepool 11's configuration file."""
+    command = command_line("-c", str(pair.theirs.config), *words, "--format", "json")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_our_command_lists_their_nodes_and_requests(pair: Pair) -> None:
+    """Our `nodepool` reads what Nodepool 11 wrote, as its own `nodepool` does."""
+    request = pair.request("yours")
+    pair.nodes_of(request)
+    config = pair.theirs.config
+    told = {row["id"]: row for row in our_command(pair, "list") if row["provider"] == "theirs"}
+    rows = reference_tools.rows(reference_tools.command(config, "list", "--detail"))
+    theirs = {row["ID"]: row for row in rows if row["Provider"] == "theirs"}
+    assert set(told) == set(theirs)
+    assert len(told) == 5
+    for name, row in theirs.items():
+        ours = told[name]
+        assert ours["label"] == row["Label"].split(",")
+        for key, heading in (
+            ("server_id", "Server ID"),
+            ("public_ipv4", "Public IPv4"),
+            ("state", "State"),
+            ("locked", "Locked"),
+            ("pool", "Pool"),
+            ("hostname", "Hostname"),
+            ("username", "Username"),
+            ("launcher", "Launcher"),
+        ):
+            assert ours[key] == row[heading], key
+        assert str(ours["connection_port"]) == row["Port"]
+        assert (ours["allocated_to"] or "") == row["Allocated To"]
+    (asked,) = our_command(pair, "request-list")
+    (row,) = reference_tools.rows(reference_tools.command(config, "request-list"))
+    assert (asked["id"], asked["state"]) == (row["Request ID"], row["State"])
+    assert ",".join(asked["nodes"]) == row["Nodes"]
+    assert {row["label"] for row in our_command(pair, "label-list")} == set(LABELS)
+    assert {row["id"] for row in our_command(pair, "info", "theirs")["nodes"]} == set(theirs)
+
+
 def test_their_command_holds_and_deletes_our_node(pair: Pair) -> None:
     """A node that Nodepool 11's command deletes serves again under a new id; a held one stays."""
     (name, other) = pair.tree.nodes(provider="ours", type=["mine"])
@@ -214,7 +258,7 @@ def test_their_command_holds_and_deletes_our_node(pair: Pair) -> None:
     request = pair.request("mine")
     assert [node["id"] for node in pair.nodes_of(request)] == [other]
     assert pair.tree.nodes()[name]["state"] == "hold"
-    reference_tools.command(pair.theirs.config, "delete", name)
+    reference_tools.delete(pair.theirs.config, name)
     pair.forget()
     assert name not in pair.tree.nodes()
 
