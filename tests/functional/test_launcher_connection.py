@@ -90,7 +90,7 @@ class Expiry(Connection):
             times.append(await self.expire())
             await self.until_served(crowd, 10)
         print(f"registered again after {max(times):.2f} s at the most")
-        self.assertLess(max(times), 1.0)
+        self.assertLess(max(times), 2.0)
         await crowd.finish()
         await self.all_is_well()
 
@@ -136,7 +136,7 @@ class BadNetwork(Connection):
         await crowd.finish()
         # It is less eager to come back the shorter its connections last.
         self.assertGreaterEqual(self.proxy.accepted - accepted, 5)
-        self.assertGreater(requester.ledger.served, 100)
+        self.assertGreater(requester.ledger.served, 40)
         await self.all_is_well()
 
     @asynchronous
@@ -151,8 +151,8 @@ class BadNetwork(Connection):
         quickest = min(requester.ledger.waits)
         print(f"served after {quickest:.2f} s")
         self.assertLess(quickest, 1.0)
-        crowd = self.crowd(requester, 20, [["small"], ["small", "small"]])
-        await self.until_served(crowd, 20)
+        crowd = self.crowd(requester, 10, [["small"], ["small", "small"]])
+        await self.until_served(crowd, 10)
         await crowd.finish()
         self.proxy.heal()
         await self.all_is_well()

@@ -45,7 +45,7 @@ class Killed(Scene):
         crowd = self.crowd(requester, 50, WISHES, seed=seed)
         began = time.monotonic()
         for _ in range(20):
-            await self.sleep(rng.uniform(0.2, 4.5))
+            await self.sleep(rng.uniform(0.2, 3.6))
             launcher.kill()
             launcher.start()
             crowd.check()
@@ -70,10 +70,10 @@ class Killed(Scene):
         await self.until_all_free(slots(FARM))
         crowd = self.crowd(requester, 50, WISHES, seed=seed)
         for _ in range(10):
-            await self.sleep(rng.uniform(0.1, 2.5))
+            await self.sleep(rng.uniform(0.1, 2.0))
             victim = rng.choice(pair)
             victim.kill()
-            await self.sleep(rng.uniform(0.0, 1.0))
+            await self.sleep(rng.uniform(0.0, 0.6))
             victim.start()
             crowd.check()
         await crowd.finish()
