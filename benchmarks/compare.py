@@ -94,7 +94,8 @@ async def measure(
                     try:
                         numbers = await asyncio.wait_for(scenario.measure(bench, daemon), LIMIT)
                     except Exception as error:
-                        results.failures.append(f"{title}: {error!r}")
+                        last_line = str(error).strip().rpartition("\n")[2]
+                        results.failures.append(f"{title}: {type(error).__name__}: {last_line}")
                         say(f"  FAILED: {error!r}")
                         continue
                     results.add(scenario.name, daemon.name, numbers)

@@ -12,25 +12,25 @@ from pathlib import Path
 
 from twisted.scripts.twistd import run
 
-from nodepool_tx.pools.service import PoolService
+from nodepool_tx.pools.answering import PassStatistics
 
 
 def watch(file: Path) -> None:
     """From now on note every pass of every pool."""
     notes = file.open("w", buffering=1)
-    record = PoolService._record
+    note_pass = PassStatistics.note_pass
 
-    def noting(self: PoolService, looked_at: int, duration: float) -> None:
-        notes.write(f"{time.time()} {looked_at} {duration}\n")
-        record(self, looked_at, duration)
+    def noting(self: PassStatistics, groups_seen: int, duration: float) -> None:
+        notes.write(f"{time.time()} {groups_seen} {duration}\n")
+        note_pass(self, groups_seen, duration)
 
-    PoolService._record = noting  # type: ignore[method-assign]
+    PassStatistics.note_pass = noting  # type: ignore[method-assign]
 
 
 def main() -> None:
     """The program."""
     watch(Path(sys.argv.pop(1)))
-    run()
+    run()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":
