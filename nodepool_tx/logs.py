@@ -14,6 +14,7 @@ import datetime
 import json
 import os
 import re
+import stat
 import sys
 from typing import Any, Protocol
 
@@ -132,7 +133,10 @@ class LineObserver:
 def open_file(path: str) -> LogFile:
     """A file for log lines, which is put aside as ``path.1`` when it has grown large."""
     directory, name = os.path.split(os.path.abspath(path))
-    return LogFile(name, directory, rotateLength=FILE_SIZE, maxRotatedFiles=FILES_KEPT)
+    file = LogFile(name, directory, rotateLength=FILE_SIZE, maxRotatedFiles=FILES_KEPT)
+    # In the background twistd makes new files unreadable for others: keep to the first one's mode.
+    file.defaultMode = stat.S_IMODE(os.stat(path).st_mode)
+    return file
 
 
 def begin_new_file(file: LogFile) -> None:

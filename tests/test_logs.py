@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pathlib
 from typing import Any
 
@@ -197,6 +198,14 @@ class FileTests(SynchronousTestCase):
         begin_new_file(self.file)
         self.file.write("new\n")
         self.assertEqual((self.read(self.path), self.read(f"{self.path}.1")), ("new\n", "old\n"))
+
+    def test_mode(self) -> None:
+        """Who may read the first file may read the others, whatever becomes of the umask."""
+        mode = pathlib.Path(self.path).stat().st_mode
+        umask = os.umask(0o777 & ~mode | 0o077)
+        self.addCleanup(os.umask, umask)
+        begin_new_file(self.file)
+        self.assertEqual(pathlib.Path(self.path).stat().st_mode, mode)
 
     def test_moved_by_others(self) -> None:
         """A file that somebody else has moved away is left where it is, and a new one is begun."""
