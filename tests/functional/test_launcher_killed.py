@@ -45,7 +45,10 @@ class Killed(Scene):
         crowd = self.crowd(requester, 50, WISHES, seed=seed)
         began = time.monotonic()
         for _ in range(20):
-            await self.sleep(rng.uniform(0.2, 3.6))
+            # While it starts, or while it serves; how soon that is depends on the machine.
+            if rng.random() < 0.6:
+                await self.until_logged(launcher, "looks after provider rack")
+            await self.sleep(rng.uniform(0, 1.5))
             launcher.kill()
             launcher.start()
             crowd.check()

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import attrs
 from kazoo.exceptions import BadVersionError, ConnectionLoss, NoNodeError
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, gatherResults
 from twisted.internet.task import deferLater
 
 from nodepool_tx.store import paths
