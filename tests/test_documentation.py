@@ -1,5 +1,6 @@
-"""The README and the operations guide name what there is."""
+"""The pages name what there is."""
 
+import ast
 import pathlib
 import re
 
@@ -12,6 +13,7 @@ from nodepool_tx.tap import INTERVALS, Options
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+DEFECTS = (ROOT / "docs" / "defects.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -71,3 +73,41 @@ def test_the_commands_of_the_readme_are_there() -> None:
     for command in ("bin/demo", "bin/test"):
         assert f"```sh\n{command}\n```" in readme
         assert (ROOT / command).stat().st_mode & 0o111
+
+
+def _tests_in(path: pathlib.Path) -> set[str]:
+    """The names of the tests of a file, as pytest has them."""
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        inner = node.body if isinstance(node, ast.ClassDef) else [node]
+        prefix = f"{node.name}::" if isinstance(node, ast.ClassDef) else ""
+        functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+        names |= {prefix + item.name for item in inner if isinstance(item, functions)}
+    return names
+
+
+def test_the_tests_named_for_defects_are_there() -> None:
+    """Each test that protects from a defect exists under the name the list has."""
+    listed = re.findall(r"`([\w/]+\.py)::(\w+(?:::\w+)?)`", DEFECTS)
+    assert len(listed) > 50
+    missing = {f"{path}::{name}" for path, name in listed if not (ROOT / "tests" / path).exists()}
+    missing |= {
+        f"{path}::{name}"
+        for path, name in listed
+        if (ROOT / "tests" / path).exists() and name not in _tests_in(ROOT / "tests" / path)
+    }
+    assert missing == set()
+
+
+def test_every_defect_is_listed_once() -> None:
+    """All 39; and no test is named for a defect that the list says cannot happen yet."""
+    numbers = re.findall(r"^\| (\d+) \|", DEFECTS, re.MULTILINE)
+    assert sorted(map(int, numbers)) == list(range(1, 40))
+    there, not_yet = DEFECTS.split("## What belongs to parts that are not built yet")
+    for number in re.findall(r"test_defect_(\d+)_", " ".join(_names_of_all_tests())):
+        assert f"\n| {number} |" in there
+        assert f"\n| {number} |" not in not_yet
+
+
+def _names_of_all_tests() -> set[str]:
+    return set().union(*(_tests_in(path) for path in (ROOT / "tests").rglob("test_*.py")))
