@@ -112,10 +112,17 @@ class Process:
 
     def busy(self) -> list[str]:
         """The services that are not idle, wherever they are."""
-        return [s.name for s in self.built if s.phase in (Phase.ACTIVE, Phase.DRAINING)]
+        return [
+            service.name
+            for service in self.built
+            if service.phase in (Phase.ACTIVE, Phase.DRAINING) or service.in_flight()
+        ]
 
     def check(self) -> None:
-        """At no time do two services that are not idle exist for one provider name."""
+        """At no time do two services that are not idle exist for one provider name.
+
+        One that still has something in flight is not idle, whatever it says.
+        """
         assert max(Counter(self.busy()).values(), default=0) <= 1, self.busy()
 
 
@@ -123,6 +130,11 @@ class WatchedService(StaticProviderService):
     """The real thing; looks around whenever it becomes active."""
 
     process: Process
+
+    def in_flight(self) -> bool:
+        """What its status tells, without all the rest of it."""
+        pools = any(pool.in_flight() for pool in self._pools)
+        return pools or bool(self._reconciler.tasks() or self._handout.tasks())
 
     def startService(self) -> None:
         super().startService()

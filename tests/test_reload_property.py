@@ -16,12 +16,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from kazoo.exceptions import ConnectionLoss
+from twisted.trial.unittest import SynchronousTestCase
 
 from nodepool_tx.config.frozen import FrozenMapping
 from nodepool_tx.config.schema import Config, Label, StaticNode, StaticPool, StaticProvider
 from nodepool_tx.model import NodeState, RequestState
 from nodepool_tx.store import paths
-from tests.launcher_world import World
+from tests.launcher_world import Lease, World
 
 #: The machines that each provider may have.
 MACHINES = {"rack": ("r1", "r2", "r3"), "lab": ("l1", "l2")}
@@ -327,6 +328,71 @@ class Schedule(RuleBasedStateMachine):
             self.world.check_serves(self.config)
         finally:
             self.world.close()
+
+
+class FoundBefore(SynchronousTestCase):
+    """Sequences that were found to go wrong once."""
+
+    def setUp(self) -> None:
+        self.world = World(HOSTS)
+        self.addCleanup(self.world.close)
+        self.setup = Setup((("lab", -1, False, (("l1", "main", "a", 1), ("l2", "main", "b", 2))),))
+        self.world.start(self.setup.config)
+
+    def finish(self, setup: Setup) -> None:
+        self.world.mend()
+        self.world.check()
+        self.world.check_settled(setup.config)
+        self.world.check_serves(setup.config)
+
+    def test_others_are_gone_but_that_is_not_known(self) -> None:
+        """A provider is not left to launchers that only seem to be there.
+
+        The process before was killed, so its registrations are still seen when
+        the provider is removed; and ZooKeeper is away when the time is over
+        that others have to give it up as well.
+        """
+        self.world.kill(0)
+        self.world.start(self.setup.config)
+        self.world.process.reloader.apply(Setup(()).config)
+        self.world.settle()
+        self.world.inspector.suspend(self.world.process.client)
+        self.world.wait(100.0)
+        self.world.inspector.resume(self.world.process.client)
+        self.finish(Setup(()))
+
+    def test_removal_is_noted_when_zookeeper_is_back(self) -> None:
+        """A provider removed while ZooKeeper is away is emptied by the next process, too."""
+        (lease,) = self.lease("a")
+        self.world.inspector.suspend(self.world.process.client)
+        self.world.process.reloader.apply(Setup(()).config)
+        self.world.settle()
+        self.world.inspector.resume(self.world.process.client)
+        self.world.settle()
+        self.world.kill(0)
+        self.world.start(Setup(()).config)
+        self.world.wait(60.0)
+        self.assertEqual(sorted(self.world.nodes()), sorted(lease.nodes))
+        self.finish(Setup(()))
+
+    def test_pool_removed_while_zookeeper_is_away(self) -> None:
+        """A pool removed while ZooKeeper is away does not stay registered afterwards."""
+        self.world.inspector.suspend(self.world.process.client)
+        self.world.process.reloader.apply(Setup(()).config)
+        self.world.settle()
+        self.world.wait(3.0)
+        self.finish(Setup(()))
+
+    def lease(self, *labels: str) -> list[Lease]:
+        """Nodes in use, one for each label."""
+        for label in labels:
+            request_id = self.world.request(label)
+            self.world.settle()
+            self.world.accept(request_id)
+            for _ in range(2):
+                self.world.go_on(self.world.leases[-1])
+        self.world.settle()
+        return list(self.world.leases)
 
 
 TestSchedule = Schedule.TestCase
