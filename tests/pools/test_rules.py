@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 import attrs
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -216,6 +216,7 @@ pools = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(pools, labels, st.sampled_from([None, "p", "q", "gone"]), st.booleans())
 def test_someone_answers_every_request(
     pools: list[tuple[frozenset[str], int, bool, str, bool]],

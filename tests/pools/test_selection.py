@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 import attrs
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -122,6 +122,7 @@ def most(labels: Sequence[str], nodes: Sequence[Node]) -> int:
     return best
 
 
+@settings(deadline=None)
 @given(nodes, wishes, st.frozensets(st.sampled_from("01234")))
 def test_as_many_as_there_can_be(
     nodes: list[frozenset[str]], labels: list[str], excluded: frozenset[str]
@@ -139,6 +140,7 @@ def test_as_many_as_there_can_be(
     assert len(used) == most(labels, allowed)
 
 
+@settings(deadline=None)
 @given(nodes, st.sampled_from("abc"), st.integers(1, 5))
 def test_one_label_takes_the_preferred(nodes: list[frozenset[str]], label: str, count: int) -> None:
     """For one label, however often, the first candidates are taken, in their order."""
