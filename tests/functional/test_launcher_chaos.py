@@ -25,7 +25,7 @@ from tests.nodescan.contract import asynchronous
 from tests.servers.proxy import Proxy
 
 #: How long things go wrong, and the seed of what goes wrong; longer runs find more.
-SECONDS = float(os.environ.get("TEST_CHAOS_SECONDS", "15"))
+SECONDS = int(os.environ.get("TEST_CHAOS_SECONDS", "15"))
 SEED = os.environ.get("TEST_CHAOS_SEED")
 
 WISHES = [["small"], ["large"], ["small", "small"], ["small", "large"], ["small"] * 3]

@@ -105,7 +105,9 @@ class Expiry(Connection):
         waiting = await requester.ask("large")
         await self.expire()
         await self.sleep(0.3)
-        self.assertEqual((await self.sight.node(body["nodes"][0]))["allocated_to"], promised)
+        node = await self.sight.node(body["nodes"][0])
+        assert node is not None
+        self.assertEqual(node["allocated_to"], promised)
         self.assertEqual((await self.sight.requests())[waiting]["state"], "requested")
         await requester.give_back([used])
         await requester.give_back(await requester.accept(waiting, ["large"]))

@@ -159,7 +159,7 @@ class Requester:
         :raises Fault: it takes longer than ``patience`` seconds, or is gone.
         """
         waiting = Deferred.fromCoroutine(self._answer(request_id))
-        waiting.addTimeout(patience, reactor)  # type: ignore[arg-type]
+        waiting.addTimeout(patience, reactor)
         try:
             return await waiting
         except TimeoutError:
@@ -231,7 +231,7 @@ class Requester:
         return tuple(held)
 
     async def _lock(self, node_id: str, request_id: str) -> Held:
-        lock = Lock(self.client, paths.node_lock(node_id), "tests", clock=reactor)  # type: ignore[arg-type]
+        lock = Lock(self.client, paths.node_lock(node_id), "tests", clock=reactor)
         try:
             await lock.acquire(30)
             data, stat = await insist(self.client, lambda: self.client.get(paths.node(node_id)))
@@ -268,7 +268,7 @@ class Requester:
         for mine in held:
             await self.set_state(mine, "in-use")
         if seconds:
-            await deferLater(reactor, seconds)  # type: ignore[arg-type]
+            await deferLater(reactor, seconds)
 
     async def give_back(self, held: Sequence[Held], *, used: bool = True) -> None:
         """Set nodes used, and let go of them."""
@@ -336,7 +336,7 @@ class Crowd:
             await self.requester.give_back(held, used=used)
 
     async def _pause(self) -> None:
-        await deferLater(reactor, self._rng.uniform(0, self._longest))  # type: ignore[arg-type]
+        await deferLater(reactor, self._rng.uniform(0, self._longest))
 
     def check(self) -> None:
         """:raises Fault: what has happened to the first of them that had to give up."""

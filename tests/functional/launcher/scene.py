@@ -6,8 +6,8 @@ import inspect
 import pathlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -25,8 +25,6 @@ from tests.servers.zookeeper import ZookeeperServer, shared_server
 
 __all__ = ["Scene"]
 
-T = TypeVar("T")
-
 #: What a log holds only when something was not foreseen.
 _UNFORESEEN = re.compile(r"Traceback|Unhandled|critical", re.IGNORECASE)
 
@@ -43,7 +41,7 @@ class Scene(TestCase):
     #: Seconds after which the sessions of requesters end.
     patience = 30.0
 
-    def setUp(self) -> Deferred[None]:
+    def setUp(self) -> Deferred[None]:  # type: ignore[override]
         self.directory = pathlib.Path(self.mktemp()).absolute()
         self.directory.mkdir()
         self.root = fresh_root()
@@ -108,22 +106,25 @@ class Scene(TestCase):
     # -- what to wait for ------------------------------------------------
 
     async def sleep(self, seconds: float) -> None:
-        await deferLater(reactor, seconds)  # type: ignore[arg-type]
+        await deferLater(reactor, seconds)
 
     async def until(
         self,
         what: str,
-        look: Callable[[], T | Awaitable[T | None] | None],
+        look: Callable[[], Any],
         patience: float = 30.0,
-    ) -> T:
-        """Look until there is something to see (neither None nor False); what it is."""
+    ) -> Any:
+        """Look until there is something to see (neither None nor False); what it is.
+
+        :param look: may be a coroutine function.
+        """
         deadline = time.monotonic() + patience
         while True:
-            seen: Any = look()
+            seen = look()
             if inspect.isawaitable(seen):
                 seen = await seen
             if seen is not None and seen is not False:
-                return seen  # type: ignore[no-any-return]
+                return seen
             if time.monotonic() > deadline:
                 raise AssertionError(f"in {patience} s never: {what}\n{self._logs()}")
             await self.sleep(0.02)
@@ -165,7 +166,8 @@ class Scene(TestCase):
             found = list(re.finditer(pattern, launcher.log))
             return found[count - 1] if len(found) >= count else None
 
-        return await self.until(f"{pattern!r} in the log", look, patience)
+        found: re.Match[str] = await self.until(f"{pattern!r} in the log", look, patience)
+        return found
 
     def assert_nothing_unforeseen(self, *launchers: LauncherProcess) -> None:
         """No traceback and no critical error in any log of any life."""

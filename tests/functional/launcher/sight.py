@@ -31,7 +31,7 @@ class SeenNode:
     def slot(self) -> Slot:
         data = self.data
         keys = ("provider", "pool", "hostname", "connection_port", "slot")
-        return tuple(data[key] for key in keys)  # type: ignore[return-value]
+        return tuple(data[key] for key in keys)
 
     @property
     def free(self) -> bool:
