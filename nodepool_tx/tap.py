@@ -19,7 +19,7 @@ from twisted.logger import ILogObserver, InvalidLogLevelError, LogLevel
 from twisted.python import usage
 from twisted.python.logfile import LogFile
 
-from nodepool_tx import __version__
+from nodepool_tx import __version__, names
 from nodepool_tx.config import ConfigErrors, load_config
 from nodepool_tx.config.schema import Config
 from nodepool_tx.config.watch import ConfigWatcher
@@ -207,6 +207,7 @@ def makeService(options: Options) -> Root:
     """Build the launcher from its options; nothing runs yet."""
     from twisted.internet import reactor
 
+    names.install(reactor)
     return build(options, reactor)
 
 

@@ -29,6 +29,7 @@ MAY_USE = {
     "embedded": "",
     "logs": "",
     "model": "",
+    "names": "",
     "nodescan": "",
     "periodic": "",
     "root": "",
@@ -47,10 +48,10 @@ MAY_USE = {
     "signals": "reload store",
     # The two places where everything is put together.
     "tap": (
-        "config embedded janitor launcher logs nodescan pools providers reload root "
+        "config embedded janitor launcher logs names nodescan pools providers reload root "
         "signals store txzookeeper"
     ),
-    "cli": "config embedded logs model pools store txzookeeper",
+    "cli": "config embedded logs model names pools store txzookeeper",
     # For tests, ours and others'.
     "testing": "nodescan txzookeeper",
 }

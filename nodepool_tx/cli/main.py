@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from twisted.internet.task import deferLater
 from twisted.logger import globalLogBeginner
 
+from nodepool_tx import names
 from nodepool_tx.cli.changes import delete_node, hold_node
 from nodepool_tx.cli.lists import list_labels, list_nodes, list_requests, show_info
 from nodepool_tx.cli.options import DEFAULT_CONFIG, parse
@@ -49,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _validate(options, os.environ, sys.stdout)
     from twisted.internet import reactor
 
+    names.install(reactor)
     level = "debug" if options.debug else "critical"
     observer = make_observer(sys.stderr, "text", level)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
