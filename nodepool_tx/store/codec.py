@@ -239,6 +239,13 @@ def _fields(
     return found
 
 
+def _written(record: Node | NodeRequest, keys: tuple[str, ...], **aliases: Any) -> bytes:
+    """The JSON of a record; ``aliases`` are what old clients read."""
+    out = {key: getattr(record, key) for key in keys}
+    out["state"] = record.state.value
+    return json.dumps({**out, **aliases, **record.extra}).encode()
+
+
 def decode_node(node_id: str, data: bytes, *, version: int = -1, mzxid: int = 0) -> Node:
     """The node in a znode's data.
 
@@ -256,18 +263,7 @@ def decode_node(node_id: str, data: bytes, *, version: int = -1, mzxid: int = 0)
 
 
 def encode_node(node: Node) -> bytes:
-    out: dict[str, Any] = {}
-    for key in _NODE_KEYS:
-        value = getattr(node, key)
-        if isinstance(value, tuple):
-            value = list(value)
-        elif key == "state":
-            value = value.value
-        out[key] = value
-        if key == "connection_port":
-            out["ssh_port"] = value
-    out.update(node.extra)
-    return json.dumps(out).encode()
+    return _written(node, _NODE_KEYS, ssh_port=node.connection_port)
 
 
 def decode_request(
@@ -289,16 +285,7 @@ def decode_request(
 
 
 def encode_request(request: NodeRequest) -> bytes:
-    out: dict[str, Any] = {}
-    for key in _REQUEST_KEYS:
-        value = getattr(request, key)
-        if isinstance(value, tuple):
-            value = list(value)
-        elif key == "state":
-            value = value.value
-        out[key] = value
-    out.update(request.extra)
-    return json.dumps(out).encode()
+    return _written(request, _REQUEST_KEYS)
 
 
 _COMMON_COMPONENT_KEYS = ("hostname", "state", "kind", "version", "model_api")
