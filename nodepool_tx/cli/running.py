@@ -70,6 +70,8 @@ def run(
         if len(signals) > 1:
             end(_SIGNALLED + signals[0])
         else:
+            if signals == [signal.SIGINT]:
+                terminal.interrupted()
             working[0].cancel()
 
     def finish(code: int) -> None:

@@ -74,6 +74,11 @@ class Terminal:
         else:
             self._drawing.start(_REDRAW)
 
+    def interrupted(self) -> None:
+        """The terminal has shown ``^C`` in the line; leave that and go on in the next."""
+        if self._live:
+            self._say("\n")
+
     def settle(self) -> None:
         """Nothing is being waited for any more."""
         if self._drawing.running:

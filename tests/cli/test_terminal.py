@@ -68,3 +68,12 @@ def test_a_long_line_is_cut_to_the_terminal() -> None:
     assert len(drawn) < 500
     assert drawn.endswith("…")
     terminal.settle()
+
+
+def test_what_follows_an_interrupt_begins_a_line() -> None:
+    """On a terminal, which shows ``^C`` where it was; elsewhere nothing was shown."""
+    for err, said in ((Screen(), "\na note\n"), (io.StringIO(), "a note\n")):
+        terminal = Terminal(io.StringIO(), err, Clock())
+        terminal.interrupted()
+        terminal.note("a note")
+        assert err.getvalue() == said
