@@ -13,6 +13,7 @@ from kazoo.exceptions import BadVersionError, NoNodeError
 from twisted.internet import reactor
 
 from tests.functional.launcher.process import LauncherProcess
+from tests.functional.launcher.requesters import Crowd
 from tests.functional.launcher.scene import Scene
 from tests.functional.launcher.settings import (
     at_zookeeper,
@@ -28,6 +29,8 @@ from tests.servers.proxy import Proxy
 SECONDS = int(os.environ.get("TEST_CHAOS_SECONDS", "15"))
 SEED = os.environ.get("TEST_CHAOS_SEED")
 
+SHELF = [host(f"fake-shelf-{n}", "small", jobs=2) for n in range(3)]
+
 WISHES = [["small"], ["large"], ["small", "small"], ["small", "large"], ["small"] * 3]
 
 
@@ -41,7 +44,7 @@ def some_configuration(rng: random.Random) -> dict[str, Any]:
     ]
     providers = [provider("rack", *rack, node_attributes={"version": rng.randrange(3)})]
     if rng.random() < 0.5:
-        shelf = rng.sample([host(f"fake-shelf-{n}", "small", jobs=2) for n in range(3)], 2)
+        shelf = rng.sample(SHELF, 2)
         limit = rng.choice([-1, 2])
         providers.append({**provider("shelf", *shelf), "max-concurrency": limit})
     return configuration(*providers)
@@ -80,12 +83,7 @@ class Chaos(Scene):
             await rng.choice([*troubles, self.reload])(rng, number, pair)
             crowd.check()
             count += 1
-        config = some_configuration(rng)
-        for number, launcher in enumerate(pair):
-            launcher.write(self.at_proxy(number, config))
-        await crowd.finish()
-        self.final = config
-        await self.until_all_free(slots(config))
+        await self.settle(crowd, pair, some_configuration(rng))
         await self.until("all is quiet", self.quiet)
         ledger = requester.ledger
         print(
@@ -93,6 +91,25 @@ class Chaos(Scene):
             f"{max(ledger.waits):.1f} s, longest silence {ledger.longest_silence():.1f} s"
         )
         self.assert_nothing_unforeseen()
+
+    async def settle(
+        self, crowd: Crowd, pair: list[LauncherProcess], final: dict[str, Any]
+    ) -> None:
+        """Let everybody finish, and bring a last configuration into force.
+
+        Before that one with all providers: a launcher leaves nodes alone whose provider was
+        taken out of its configuration while it was down.
+        """
+        self.final = final
+        everything = configuration(
+            provider("rack", *final["providers"][0]["pools"][0]["nodes"]), provider("shelf", *SHELF)
+        )
+        for config in (everything, final):
+            for number, launcher in enumerate(pair):
+                launcher.write(self.at_proxy(number, config))
+            if config is everything:
+                await crowd.finish()
+            await self.until_all_free(slots(config))
 
     async def quiet(self) -> bool:
         names = {one["name"] for one in self.final["providers"]}
