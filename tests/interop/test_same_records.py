@@ -21,7 +21,7 @@ PROVIDER = "same"
 #: Keys of which only the kind of their value can be compared.
 OF_THE_MOMENT = {"state_time", "created_time", "allocated_to"}
 
-LABELS = ("plain", "several", "slots", "windows", "unseen")
+LABELS = ("plain", "several", "slots", "windows", "unseen", "twin")
 
 Record = dict[str, Any]
 
@@ -77,7 +77,7 @@ def machines(directory: Path) -> Iterator[list[Record]]:
                 "host-key-checking": False,
                 "host-key": "ssh-ed25519 AAAA",
             },
-            {"name": "127.0.0.10", "labels": ["unseen", "slots"], "host-key-checking": False},
+            {"name": "127.0.0.10", "labels": ["twin", "slots"], "host-key-checking": False},
         ]
 
 
