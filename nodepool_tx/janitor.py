@@ -88,6 +88,8 @@ class Janitor(MultiService):
         #: Orphaned request locks, and when they were made.
         self._orphans: dict[str, float] = {}
         self._hopeless: set[str] = set()
+        #: Providers that nobody has, and in how many sweeps that was so.
+        self._abandoned: dict[str, int] = {}
         self._unsubscribe: list[Callable[[], None]] = []
         self._prompt = SingleFlight(self._look_at_marked, "the janitor")
         self.sweep = Periodic(clock, "janitor sweep", interval, self._sweep)
@@ -198,6 +200,7 @@ class Janitor(MultiService):
             self._remove_empty_nodes,
             self._remove_old_locks,
             self._fail_hopeless,
+            self._tell_of_abandoned,
         ):
             try:
                 await duty()
@@ -334,6 +337,23 @@ class Janitor(MultiService):
             and bool(online and request.declined_by)
             and all_declined(request.declined_by, online)
         )
+
+    async def _tell_of_abandoned(self) -> None:
+        """Say whose nodes nobody looks after, when two sweeps have seen it.
+
+        Somebody may come back for them, so no more is done about it.
+        """
+        online = {pool.provider_name for pool in self._store.components.pools()}
+        abandoned = set(self._store.nodes.providers()) - online - set(self._providers())
+        self._abandoned = {name: self._abandoned.get(name, 0) + 1 for name in sorted(abandoned)}
+        for name, sweeps in self._abandoned.items():
+            if sweeps == 2:
+                self._log.warn(
+                    "no launcher online has provider {provider}, and its {count} nodes stay: to "
+                    "be rid of them configure it and take it out again while a launcher runs",
+                    provider=name,
+                    count=len(self._store.nodes.of_provider(name)),
+                )
 
     # -- doing -----------------------------------------------------------
 

@@ -131,6 +131,10 @@ class NodeTable:
         ids = self._by_provider.get(provider, ())
         return [node for node_id in ids if (node := self._entries[node_id].node)]
 
+    def providers(self) -> tuple[str, ...]:
+        """Those that have nodes, configured anywhere or not."""
+        return tuple(self._by_provider)
+
     def of_request(self, request_id: str) -> list[Node]:
         """The nodes that are promised to a request."""
         ids = self._by_request.get(request_id, ())
