@@ -1,10 +1,9 @@
 """From a host name to a TCP connection, with errors an operator can act on.
 
 Names are looked up by the reactor's resolver; IP addresses are taken as they
-are.  A name with several
-addresses is tried as in RFC 8305: in the system's order, the next one as soon
-as one fails or has not answered for a quarter of a second, the first
-connection wins.
+are.  A name with several addresses is tried as in RFC 8305: in the system's
+order, the next one as soon as one fails or has not answered for a quarter of a
+second, the first connection wins.
 """
 
 from __future__ import annotations
