@@ -346,8 +346,10 @@ def test_on_a_terminal_one_line_shows_what_is_waited_for(farm: Farm) -> None:
 def test_a_terminal_is_passed_on_to_the_command(farm: Farm) -> None:
     """What is typed goes to it, Ctrl-C included, and the node is given back."""
     ours, theirs = pty.openpty()
+    # One process: a shell would overlook a Ctrl-C that comes just as its child ends.
+    program = "import os, time; print(os.ttyname(0), flush=True); time.sleep(1000)"
     job = farm.start(
-        *("request", "one", "--", "tty && exec sleep 1000"),
+        *("request", "one", "--", f"exec {sys.executable} -c '{program}'"),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
