@@ -9,6 +9,7 @@ import os
 import pathlib
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -392,6 +393,8 @@ def _own_terminal(descriptor: int) -> None:
 def _read_until(descriptor: int, wanted: bytes) -> bytes:
     seen = b""
     while wanted not in seen:
+        ready, _, _ = select.select([descriptor], [], [], 30)
+        assert ready, f"it never said {wanted!r}, but {seen!r}"
         seen += os.read(descriptor, 4096)
     return seen
 
