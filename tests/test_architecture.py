@@ -32,14 +32,19 @@ MAY_USE = {
     "names": "",
     "nodescan": "",
     "periodic": "",
+    "resources": "",
     "root": "",
     "txzookeeper": "",
     "work": "",
     # What is in ZooKeeper, and who is given what of it.
     "store": "model txzookeeper work",
-    "pools": "model store work",
+    "pools": "model resources store txzookeeper work",
     # Where nodes come from; drivers know all but each other.
     "providers": "config nodescan pools store txzookeeper work",
+    "providers.cloud": "config model resources",
+    "providers.openstack": "",
+    "providers.fake": "",
+    "providers.metastatic": "",
     "providers.static": "config model nodescan periodic pools providers store work",
     # The launcher around them.
     "janitor": "config model periodic pools store work",

@@ -81,7 +81,13 @@ class ProviderStatus:
 
 @attrs.frozen
 class ProviderContext:
-    """Everything of the launcher that a provider is given."""
+    """Everything of the launcher that a provider is given.
+
+    :ivar reactor: for drivers that open connections of their own; None where
+        there is no network, as in tests on a virtual clock.
+    :ivar offload: runs a function in a thread and fires with its result; for
+        libraries that have no asynchronous form.
+    """
 
     clock: IReactorTime
     store: Store
@@ -90,6 +96,8 @@ class ProviderContext:
     ownerships: Ownerships
     tenant_limits: TenantLimits
     intervals: Intervals
+    reactor: Any = None
+    offload: Callable[[Callable[[], Any]], Deferred[Any]] | None = None
 
 
 class ProviderService(Protocol):
@@ -116,6 +124,14 @@ class ProviderService(Protocol):
         stopped, events do not wake it, its pools accept no request.  It stays
         registered with the same pools, so that nobody declines requests for
         want of it.  Idling twice returns the same wait.
+        """
+
+    def retired(self) -> Deferred[None]:
+        """Fires when an idle service may leave the tree.
+
+        What was taken on before :meth:`idle` may take long, a server being
+        launched for instance: it goes on to its end in the old object while
+        the successor works.  Stopping it earlier is fine, too.
         """
 
     def resume(self) -> None:

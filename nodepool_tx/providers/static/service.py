@@ -148,6 +148,10 @@ class StaticProviderService(MultiService):
         waited_for = self._idling if self._phase is Phase.IDLE else None
         return shielded(waited_for or self._quiesce()).addCallback(lambda _: None)
 
+    def retired(self) -> Deferred[None]:
+        """See :meth:`ProviderService.retired`: nothing here outlasts being idled."""
+        return self.idle()
+
     def resume(self) -> None:
         """See :meth:`ProviderService.resume`."""
         if self._phase is Phase.IDLE:

@@ -1,0 +1,1 @@
+"""The fake driver: the OpenStack driver against a cloud simulated in this process."""

@@ -1,0 +1,1 @@
+"""Nodes that are parts of other nodes: several jobs on one backing node."""

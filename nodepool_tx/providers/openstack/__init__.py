@@ -1,0 +1,1 @@
+"""The OpenStack driver: Nova, Neutron, Glance and Cinder behind the adapter."""
