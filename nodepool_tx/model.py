@@ -22,6 +22,9 @@ __all__ = [
     "RETURNED_STATES",
     "ComponentState",
     "IllegalTransition",
+    "ImageBuild",
+    "ImageState",
+    "ImageUpload",
     "LauncherComponent",
     "Node",
     "NodeRequest",
@@ -108,6 +111,19 @@ class ComponentState(str, enum.Enum):
     RUNNING = "running"
     PAUSED = "paused"
     STOPPED = "stopped"
+
+
+class ImageState(str, enum.Enum):
+    """What becomes of an image, as written in the znodes of builds and uploads.
+
+    Only builds are ``building`` and only uploads ``uploading``.
+    """
+
+    BUILDING = "building"
+    UPLOADING = "uploading"
+    READY = "ready"
+    DELETING = "deleting"
+    FAILED = "failed"
 
 
 class IllegalTransition(Exception):
@@ -219,6 +235,55 @@ class NodeRequest:
 
     def in_state(self, state: RequestState, now: float, **changes: Any) -> NodeRequest:
         return attrs.evolve(self, state=state, state_time=now, **changes)
+
+
+@attrs.frozen(kw_only=True)
+class ImageBuild:
+    """One build of a disk image, whose name is ``image``.
+
+    ``builder`` is the builder's host and ``builder_id`` what tells it from
+    others there; ``formats`` are the files that there are of it.
+    """
+
+    id: str = ""
+    image: str = ""
+    state: ImageState
+    state_time: float = 0.0
+    builder: str | None = None
+    builder_id: str | None = None
+    formats: tuple[str, ...] = ()
+    username: str | None = "zuul"
+    python_path: str | None = "/usr/bin/python2"
+    shell_type: str | None = None
+    extra: Mapping[str, Any] = _EMPTY
+    version: int = attrs.field(default=-1, eq=False)
+    mzxid: int = attrs.field(default=0, eq=False)
+
+
+@attrs.frozen(kw_only=True)
+class ImageUpload:
+    """A build of the disk image ``image``, as one provider has it.
+
+    ``id`` counts the uploads of one build to one provider; only together with
+    both does it name an upload.  ``external_id`` and ``external_name`` are the
+    cloud's.
+    """
+
+    id: str = ""
+    image: str = ""
+    build_id: str = ""
+    provider: str = ""
+    state: ImageState
+    state_time: float = 0.0
+    external_id: Any = None
+    external_name: str | None = None
+    format: str | None = None
+    username: str | None = "zuul"
+    python_path: str | None = "/usr/bin/python2"
+    shell_type: str | None = None
+    extra: Mapping[str, Any] = _EMPTY
+    version: int = attrs.field(default=-1, eq=False)
+    mzxid: int = attrs.field(default=0, eq=False)
 
 
 @attrs.frozen(kw_only=True)

@@ -17,6 +17,9 @@ import attrs
 from nodepool_tx.model import (
     Component,
     ComponentState,
+    ImageBuild,
+    ImageState,
+    ImageUpload,
     LauncherComponent,
     Node,
     NodeRequest,
@@ -29,9 +32,13 @@ __all__ = [
     "EMPTY",
     "Unreadable",
     "decode_component",
+    "decode_image_build",
+    "decode_image_upload",
     "decode_node",
     "decode_request",
     "encode_component",
+    "encode_image_build",
+    "encode_image_upload",
     "encode_node",
     "encode_request",
 ]
@@ -239,7 +246,9 @@ def _fields(
     return found
 
 
-def _written(record: Node | NodeRequest, keys: tuple[str, ...], **aliases: Any) -> bytes:
+def _written(
+    record: Node | NodeRequest | ImageUpload, keys: tuple[str, ...], **aliases: Any
+) -> bytes:
     """The JSON of a record; ``aliases`` are what old clients read."""
     out = {key: getattr(record, key) for key in keys}
     out["state"] = record.state.value
@@ -286,6 +295,107 @@ def decode_request(
 
 def encode_request(request: NodeRequest) -> bytes:
     return _written(request, _REQUEST_KEYS)
+
+
+_BUILD_KEYS = (
+    "state",
+    "state_time",
+    "builder",
+    "builder_id",
+    "formats",
+    "username",
+    "python_path",
+    "shell_type",
+)
+#: Left out when there is nothing to say.
+_BUILD_OPTIONAL_KEYS = ("builder", "builder_id", "formats")
+_UPLOAD_KEYS = (
+    "state",
+    "state_time",
+    "external_id",
+    "external_name",
+    "format",
+    "username",
+    "python_path",
+    "shell_type",
+)
+
+
+def _formats(value: Any) -> tuple[str, ...]:
+    """In one string, with commas between them."""
+    return tuple(_text(value).split(",")) if value else ()
+
+
+_IMAGE_CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "state_time": _number,
+    "builder": _text_or_none,
+    "builder_id": _text_or_none,
+    "formats": _formats,
+    "external_name": _text_or_none,
+    "format": _text_or_none,
+    "username": _text_or_none,
+    "python_path": _text_or_none,
+    "shell_type": _text_or_none,
+}
+
+
+def _image_fields(data: bytes, keys: tuple[str, ...], foreign: ImageState) -> dict[str, Any]:
+    """Of a build or an upload; ``foreign`` is a state that it cannot be in."""
+    fields = _fields(_object(data), keys, _IMAGE_CHECKS)
+    state = fields.get("state")
+    known = [each for each in ImageState if each is not foreign and each.value == state]
+    if not known:
+        raise Unreadable(f"unknown state {state!r:.60}")
+    return {**fields, "state": known[0]}
+
+
+def decode_image_build(
+    image: str, build_id: str, data: bytes, *, version: int = -1, mzxid: int = 0
+) -> ImageBuild:
+    """The build in a znode's data.
+
+    :raises Unreadable: it is none.
+    """
+    fields = _image_fields(data, _BUILD_KEYS, ImageState.UPLOADING)
+    return ImageBuild(image=image, id=build_id, version=version, mzxid=mzxid, **fields)
+
+
+def encode_image_build(build: ImageBuild) -> bytes:
+    out = {key: getattr(build, key) for key in _BUILD_KEYS}
+    out |= {"state": build.state.value, "formats": ",".join(sorted(build.formats))}
+    absent = {key for key in _BUILD_OPTIONAL_KEYS if out[key] in (None, "")}
+    known = {key: value for key, value in out.items() if key not in absent}
+    return json.dumps({**known, **build.extra}).encode()
+
+
+def decode_image_upload(
+    image: str,
+    build_id: str,
+    provider: str,
+    upload_id: str,
+    data: bytes,
+    *,
+    version: int = -1,
+    mzxid: int = 0,
+) -> ImageUpload:
+    """The upload in a znode's data.
+
+    :raises Unreadable: it is none.
+    """
+    fields = _image_fields(data, _UPLOAD_KEYS, ImageState.BUILDING)
+    return ImageUpload(
+        image=image,
+        build_id=build_id,
+        provider=provider,
+        id=upload_id,
+        version=version,
+        mzxid=mzxid,
+        **fields,
+    )
+
+
+def encode_image_upload(upload: ImageUpload) -> bytes:
+    return _written(upload, _UPLOAD_KEYS)
 
 
 _COMMON_COMPONENT_KEYS = ("hostname", "state", "kind", "version", "model_api")
@@ -335,4 +445,12 @@ assert {a.name for a in attrs.fields(NodeRequest)} == {
     "extra",
     "version",
     "mzxid",
+}
+assert {a.name for a in attrs.fields(ImageBuild)} == {
+    *_BUILD_KEYS,
+    *("id", "image", "extra", "version", "mzxid"),
+}
+assert {a.name for a in attrs.fields(ImageUpload)} == {
+    *_UPLOAD_KEYS,
+    *("id", "image", "build_id", "provider", "extra", "version", "mzxid"),
 }

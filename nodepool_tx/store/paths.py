@@ -52,3 +52,12 @@ def below(root: str, path: str) -> tuple[str, ...]:
 
 def draining(provider: str) -> str:
     return f"{DRAINING}/{provider}"
+
+
+def image_build(image: str, build_id: str) -> str:
+    return f"{IMAGES}/{image}/builds/{build_id}"
+
+
+def image_upload(image: str, build_id: str, provider: str, upload_id: str) -> str:
+    """The path of an upload; without an id it is what the server appends one to."""
+    return f"{IMAGES}/{image}/builds/{build_id}/providers/{provider}/images/{upload_id}"

@@ -1,8 +1,8 @@
 """What is in ZooKeeper, as far as a launcher is concerned.
 
-The store follows nodes, requests, their locks and the registered components
-with tree caches, and offers the one way of changing them.  It is *current*
-when all its caches are: nothing may be decided while it is not.
+The store follows nodes, requests, their locks, the registered components and
+the images with tree caches, and offers the one way of changing them.  It is
+*current* when all its caches are: nothing may be decided while it is not.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from nodepool_tx.model import Component
 from nodepool_tx.store import paths
 from nodepool_tx.store.change import Change, Uncertain, connection_errors
 from nodepool_tx.store.components import ComponentTable
+from nodepool_tx.store.images import ImageTable, has_image_data
 from nodepool_tx.store.nodes import NodeTable
 from nodepool_tx.store.registration import Registration
 from nodepool_tx.store.requests import RequestTable
@@ -46,7 +47,9 @@ class Store(Service):
         self._request_cache = TreeCache(client, paths.REQUESTS)
         self._lock_cache = TreeCache(client, paths.REQUEST_LOCKS, wants_data=lambda path: False)
         self._component_cache = TreeCache(client, paths.COMPONENTS)
+        self._image_cache = TreeCache(client, paths.IMAGES, wants_data=has_image_data)
         self._caches = (
+            self._image_cache,
             self._component_cache,
             self._node_cache,
             self._lock_cache,
@@ -55,6 +58,7 @@ class Store(Service):
         self.nodes = NodeTable(self._node_cache)
         self.requests = RequestTable(self._request_cache, self._lock_cache)
         self.components = ComponentTable(self._component_cache)
+        self.images = ImageTable(self._image_cache)
         self._observers: list[Callable[[bool], None]] = []
         self._was_current = False
         self._started_caches = False
