@@ -5,14 +5,16 @@ Design note: the order of a replacement
 For each provider whose configuration changed, independently of the others:
 
 1. The successor is built.  If that fails, the old service never notices.
-2. The old service is idled, and its work in flight is awaited.  From here on
-   it writes nothing.
-3. It leaves the service tree, and only then the successor enters it.
+2. The old service is idled, and its decisions in flight are awaited.  From
+   here on it begins nothing.
+3. It leaves the service tree, and only then the successor enters it.  One that
+   still has something to finish (launches) gives up its name instead, and
+   leaves when it has retired.
 4. If the successor cannot start, it is taken out again and the old one goes
    back in and is resumed.
 
-The children of the ``providers`` service have unique names, so a second one
-for a name cannot even be added.  All changes to the tree are made one after
+The current children of the ``providers`` service have unique names, so a second
+one for a name cannot even be added.  All changes to the tree are made one after
 the other, by one single flight.
 
 A provider that is no longer configured drains under its own name: it takes no
@@ -27,7 +29,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 import attrs
-from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -40,6 +41,7 @@ from nodepool_tx.providers import DriverError
 from nodepool_tx.providers.drains import DrainLedger
 from nodepool_tx.providers.interface import ProviderService
 from nodepool_tx.providers.ownership import Ownerships
+from nodepool_tx.providers.tree import ProviderTree
 from nodepool_tx.store.change import Uncertain
 from nodepool_tx.work import SingleFlight, Tracker, shielded
 
@@ -109,7 +111,7 @@ class Reloader:
     def __init__(
         self,
         clock: IReactorTime,
-        providers: MultiService,
+        providers: ProviderTree,
         build: Callable[[ProviderConfig], ProviderService],
         registry: PoolRegistry,
         ownerships: Ownerships,
@@ -127,6 +129,9 @@ class Reloader:
         self._draining: set[str] = set()
         self._drains = Tracker(clock)
         self._drained: list[ProviderService] = []
+        #: Waiting for services to retire.
+        self._retirements = Tracker(clock)
+        self._retired: list[ProviderService] = []
         #: Waiting for services to be idle.
         self._idling: set[Deferred[None]] = set()
         self._next: Config | None = None
@@ -158,15 +163,21 @@ class Reloader:
         """
         self._stopping = True
         self._drains.cancel()
+        self._retirements.cancel()
         for waiter in tuple(self._idling):
             waiter.cancel()
         return self._flight.idle()
 
     def services(self) -> dict[str, ProviderService]:
-        """Every provider service in the tree, by name."""
-        return {child.name: child for child in self._providers}
+        """Every provider service that decides, by name."""
+        return self._providers.current()
+
+    def retiring(self) -> tuple[ProviderService, ...]:
+        """Services that were replaced and have something left to finish."""
+        return self._providers.retiring()
 
     async def _change_tree(self) -> None:
+        await self._remove_retired()
         await self._remove_drained()
         config, self._next = self._next, None
         if config is not None and not self._stopping:
@@ -228,7 +239,7 @@ class Reloader:
                 return f"its old service cannot be idled: {e}"
             if self._stopping:
                 return "the launcher is stopping"
-            await self._take_out(old)
+            await self._make_way(old)
         try:
             self._put_in(new)
         except Exception as e:
@@ -238,7 +249,7 @@ class Reloader:
                 await self._withdraw(name)
             else:
                 await self._show_only(old.config)
-                self._put_in(old)
+                self._put_back(old)
                 self._go_on(old, was_draining)
             return f"it cannot start: {e}"
         await self._show_only(config)
@@ -254,6 +265,34 @@ class Reloader:
             await waiter
         finally:
             self._idling.discard(waiter)
+
+    async def _make_way(self, old: ProviderService) -> None:
+        """Free the name of an idle service; it stays while it has something to finish."""
+        self._providers.retire(old)
+        retirement = self._retirements.run(
+            f"retiring provider {old.name}", self._wait_until_retired(old)
+        )
+        if retirement.called:
+            await self._remove_retired()
+
+    def _put_back(self, old: ProviderService) -> None:
+        if old in self._providers.retiring():
+            # What waits for its retirement finds that it has its name again.
+            self._providers.reinstate(old)
+        else:
+            self._put_in(old)
+
+    async def _wait_until_retired(self, old: ProviderService) -> None:
+        self._log.debug("provider {provider}: its old service is finishing", provider=old.name)
+        await shielded(old.retired())
+        self._retired.append(old)
+        self._flight.wake()
+
+    async def _remove_retired(self) -> None:
+        retired, self._retired = self._retired, []
+        for service in retired:
+            if service in self._providers.retiring():
+                await self._take_out(service)
 
     def _go_on(self, old: ProviderService, draining: bool) -> None:
         """The old service stays, for want of a successor."""
@@ -271,7 +310,7 @@ class Reloader:
         It was idled or drained, or never ran, so one that stops badly has
         nothing to write all the same.
         """
-        if self.services().get(service.name) is not service:
+        if service not in (self.services().get(service.name), *self._providers.retiring()):
             return
         try:
             stopped = service.disownServiceParent()
@@ -305,6 +344,10 @@ class Reloader:
         await self._in_ledger(self._ledger.note(name, service.config.driver), name)
         if not self._is_draining(service):
             return
+        # Its successor gives up whatever they were about to finish.
+        for old in self._providers.retiring():
+            if old.name == name:
+                await self._take_out(old)
         # It knows its own registrations, as long as they are there.
         drained = service.drain()
         await self._registry.keep_only_of(name, frozenset())

@@ -122,7 +122,8 @@ class SignalHandler(Service):
             requests=len(self._store.requests),
             reload="under way" if self._reloader.running else "not under way",
         )
-        for name, service in self._reloader.services().items():
+        for service in (*self._reloader.services().values(), *self._reloader.retiring()):
+            name = service.name
             try:
                 status = service.status()
             except Exception:

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.application.service import MultiService
 from twisted.internet.defer import succeed
 from twisted.logger import ILogObserver, InvalidLogLevelError, LogLevel
 from twisted.python import usage
@@ -38,6 +37,7 @@ from nodepool_tx.providers import DriverRegistry
 from nodepool_tx.providers.drains import DrainLedger
 from nodepool_tx.providers.interface import Intervals, ProviderContext
 from nodepool_tx.providers.ownership import Ownerships
+from nodepool_tx.providers.tree import ProviderTree
 from nodepool_tx.reload import Reloader
 from nodepool_tx.root import OrderedService
 from nodepool_tx.signals import SignalHandler
@@ -242,9 +242,10 @@ def build(options: Options, reactor: Any) -> Root:
         ownerships=ownerships,
         tenant_limits=tenant_limits,
         intervals=intervals,
+        reactor=reactor,
+        offload=_in_thread(reactor),
     )
-    providers = MultiService()
-    providers.setName("providers")
+    providers = ProviderTree()
     drivers = DriverRegistry()
     reloader = Reloader(
         reactor,

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import uuid4
 
 import attrs
-from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
@@ -23,6 +22,7 @@ from nodepool_tx.providers.drains import DrainLedger
 from nodepool_tx.providers.interface import Intervals, Phase, ProviderContext
 from nodepool_tx.providers.ownership import Ownerships
 from nodepool_tx.providers.static.service import StaticProviderService
+from nodepool_tx.providers.tree import ProviderTree
 from nodepool_tx.reload import Reloader
 from nodepool_tx.store import paths
 from nodepool_tx.store.codec import (
@@ -62,7 +62,7 @@ class Process:
             intervals=Intervals(cleanup=60.0),
         )
         self.ledger = DrainLedger(self.client)
-        self.providers = MultiService()
+        self.providers = ProviderTree()
         self.reloader = Reloader(
             clock,
             self.providers,

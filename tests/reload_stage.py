@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-from twisted.application.service import MultiService, Service
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 
 from nodepool_tx.config.frozen import FrozenMapping
@@ -15,7 +15,9 @@ from nodepool_tx.pools.tenants import TenantLimits
 from nodepool_tx.providers.drains import DrainLedger
 from nodepool_tx.providers.interface import Phase, ProviderService, ProviderStatus
 from nodepool_tx.providers.ownership import Ownerships
+from nodepool_tx.providers.tree import ProviderTree
 from nodepool_tx.reload import Reloader
+from nodepool_tx.work import shielded
 from tests.pools.harness import ZookeeperTestCase
 
 
@@ -55,6 +57,7 @@ class ScriptedService(Service):
         self.troubles: tuple[str, ...] = ()
         self.starting: Exception | None = None
         self.idling: Deferred[None] | Exception | None = None
+        self.retiring: Deferred[None] | None = None
         self.stopping: Deferred[None] | Exception | None = None
         self.drained: Deferred[None] = Deferred()
         self.wants_drain = False
@@ -86,6 +89,9 @@ class ScriptedService(Service):
         self.phase = Phase.IDLE
         self._write("idle")
         return self._wait(self.idling, "in flight done")
+
+    def retired(self) -> Deferred[None]:
+        return shielded(self.retiring) if self.retiring is not None else succeed(None)
 
     def resume(self) -> None:
         if self.phase is Phase.IDLE:
@@ -151,7 +157,7 @@ class ReloadTestCase(ZookeeperTestCase):
         self.ownerships = Ownerships(self.client, "host:1")
         self.limits = TenantLimits()
         self.ledger = DrainLedger(self.client)
-        self.providers = MultiService()
+        self.providers = ProviderTree()
         self.providers.startService()
         self.reloader = Reloader(
             self.clock,
