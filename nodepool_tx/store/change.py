@@ -115,6 +115,8 @@ class _Item:
     version: int
     lock: Lock | None
     lock_dir: bool
+    #: The lock is given up in the same step.
+    release: bool = False
 
 
 @attrs.frozen
@@ -145,14 +147,17 @@ class Change:
         self._items: list[_Item] = []
         self._created: list[Node] = []
 
-    def update_node(self, before: Node, after: Node, lock: Lock | None = None) -> None:
+    def update_node(
+        self, before: Node, after: Node, lock: Lock | None = None, *, release: bool = False
+    ) -> None:
         """Write ``after`` if the node is still what it was in ``before``.
 
+        :param release: give ``lock`` up in the same step.
         :raises IllegalTransition: its state does not lead there.
         """
         if after.state is not before.state and after.state not in NODE_TRANSITIONS[before.state]:
             raise IllegalTransition(before.id, before.state, after.state)
-        self._node(before, encode_node(after), lock)
+        self._node(before, encode_node(after), lock, release)
 
     def remove_node(self, node: Node, lock: Lock | None = None) -> None:
         """Remove the node's znode, and its lock with it."""
@@ -163,9 +168,17 @@ class Change:
         self._created.append(node)
 
     def update_request(
-        self, before: NodeRequest, after: NodeRequest, lock: Lock | None = None
+        self,
+        before: NodeRequest,
+        after: NodeRequest,
+        lock: Lock | None = None,
+        *,
+        release: bool = False,
     ) -> None:
-        """Write ``after`` if the request is still what it was in ``before``."""
+        """Write ``after`` if the request is still what it was in ``before``.
+
+        :param release: give ``lock`` up in the same step.
+        """
         self._items.append(
             _Item(
                 "request",
@@ -176,10 +189,13 @@ class Change:
                 before.version,
                 lock,
                 self._request_has_lock_dir(before.id),
+                release,
             )
         )
 
-    def _node(self, node: Node, data: bytes | None, lock: Lock | None) -> None:
+    def _node(
+        self, node: Node, data: bytes | None, lock: Lock | None, release: bool = False
+    ) -> None:
         self._items.append(
             _Item(
                 "node",
@@ -190,6 +206,7 @@ class Change:
                 node.version,
                 lock,
                 self._node_has_lock_dir(node.id),
+                release,
             )
         )
 
@@ -227,6 +244,9 @@ class Change:
                     add(item, _Role.FENCE)
                     txn.delete(item.lock_path)
                     add(item, _Role.REMOVE_DIRECTORY)
+                elif item.release:
+                    item.lock.release_in(txn)
+                    add(item, _Role.FENCE)
                 else:
                     item.lock.check_in(txn)
                     add(item, _Role.FENCE)
@@ -285,6 +305,8 @@ class Change:
             elif operation.role is _Role.DATA:
                 assert item.data is not None
                 self._offer[item.what](item.path, item.data, result)
+                if item.release and item.lock is not None:
+                    item.lock.released()
             elif operation.role is _Role.REMOVE_DATA and item.lock is not None:
                 item.lock.released()
         return tuple(created)
