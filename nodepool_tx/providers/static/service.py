@@ -15,10 +15,10 @@ from nodepool_tx.periodic import Periodic
 from nodepool_tx.pools.admission import Admission
 from nodepool_tx.pools.interface import PoolSettings
 from nodepool_tx.pools.service import PoolService
+from nodepool_tx.providers.drain import Drain
 from nodepool_tx.providers.interface import Phase, ProviderContext, ProviderStatus
 from nodepool_tx.providers.ownership import Ownership
 from nodepool_tx.providers.static.desired import desired_of
-from nodepool_tx.providers.static.drain import Drain
 from nodepool_tx.providers.static.handout import HandOut
 from nodepool_tx.providers.static.plan import Mode
 from nodepool_tx.providers.static.reconciler import Reconciler
