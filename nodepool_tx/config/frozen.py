@@ -13,7 +13,7 @@ from typing import TypeVar
 __all__ = ["Frozen", "FrozenMapping", "thaw"]
 
 K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
 
 #: What a free-form value is made of: scalars, tuples and FrozenMapping.
 Frozen = Hashable
@@ -28,7 +28,7 @@ def _identity(value: object) -> object:
     return value
 
 
-class FrozenMapping(Mapping[K, V]):
+class FrozenMapping(Mapping[K, V_co]):
     """A mapping that is hashable and whose equality does not look at order.
 
     Iteration keeps the order of the file, for display.
@@ -36,8 +36,8 @@ class FrozenMapping(Mapping[K, V]):
 
     __slots__ = ("_data", "_identity")
 
-    def __init__(self, data: Mapping[K, V] | Iterable[tuple[K, V]] = ()) -> None:
-        self._data: dict[K, V] = dict(data)
+    def __init__(self, data: Mapping[K, V_co] | Iterable[tuple[K, V_co]] = ()) -> None:
+        self._data: dict[K, V_co] = dict(data)
         self._identity: frozenset[tuple[K, object]] | None = None
 
     def _compared(self) -> frozenset[tuple[K, object]]:
@@ -45,7 +45,7 @@ class FrozenMapping(Mapping[K, V]):
             self._identity = frozenset((key, _identity(item)) for key, item in self._data.items())
         return self._identity
 
-    def __getitem__(self, key: K) -> V:
+    def __getitem__(self, key: K) -> V_co:
         return self._data[key]
 
     def __iter__(self) -> Iterator[K]:
