@@ -1,10 +1,10 @@
 """Who reads the section of a provider.
 
-Each driver brings a :class:`DriverSection`.  The static one is built in;
-packages add theirs through the entry point group ``nodepool_tx.drivers``: an
-object, or a class without arguments, that satisfies the protocol.  The other
-drivers of Nodepool 11 are known by name, so that their sections are accepted
-and reported as not available instead of being refused as a typing mistake.
+Each driver brings a :class:`DriverSection`.  Some are built in; packages add
+theirs through the entry point group ``nodepool_tx.drivers``: an object, or a
+class without arguments, that satisfies the protocol.  The other drivers of
+Nodepool 11 are known by name, so that their sections are accepted and reported
+as not available instead of being refused as a typing mistake.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import attrs
 
 from nodepool_tx.config.document import printable
 from nodepool_tx.config.frozen import Frozen, FrozenMapping
-from nodepool_tx.config.schema import ProviderConfig
+from nodepool_tx.config.schema import DiskImage, ProviderConfig
 from nodepool_tx.config.section import Cursor, Section, suggest
 from nodepool_tx.config.tree import ScalarNode
 
@@ -67,10 +67,12 @@ class ReadContext:
     :ivar labels: names defined at the top; None when they could not be read,
         and nothing can be said about a label.
     :ivar diskimages: likewise, of all disk images, abstract ones included.
+    :ivar images: the disk images that are not abstract, with what they inherit.
     """
 
     labels: Collection[str] | None = None
     diskimages: Collection[str] | None = None
+    images: Mapping[str, DiskImage] = attrs.field(factory=dict)
     _uses: dict[Hashable, Cursor] = attrs.field(factory=dict, init=False)
 
     def first_use(self, what: Hashable, place: Cursor) -> Cursor:
@@ -84,6 +86,17 @@ class ReadContext:
     def check_diskimage(self, place: Cursor, name: str) -> None:
         """Note an error unless ``name`` is defined at the top."""
         self._check(place, "diskimage", name, self.diskimages, True)
+
+    def find_diskimage(self, place: Cursor, name: str) -> DiskImage | None:
+        """The disk image called ``name``; None, and noted, unless there is one to be built."""
+        image = self.images.get(name)
+        if image is None and self.diskimages is not None and name in self.diskimages:
+            place.error(
+                f"the diskimage {printable(name)} is abstract", "use one that inherits from it"
+            )
+        elif image is None:
+            self.check_diskimage(place, name)
+        return image
 
     def _check(
         self, place: Cursor, kind: str, name: str, defined: Collection[str] | None, fatal: bool

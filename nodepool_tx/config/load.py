@@ -16,8 +16,11 @@ from nodepool_tx.config.diskimages import DiskImages, read_diskimages, read_env_
 from nodepool_tx.config.document import Document, printable
 from nodepool_tx.config.drivers import DriverRegistry, DriverSection, ReadContext, driver_of
 from nodepool_tx.config.errors import Problems
+from nodepool_tx.config.fake import FakeSection
 from nodepool_tx.config.frozen import FrozenMapping
+from nodepool_tx.config.metastatic import MetastaticSection
 from nodepool_tx.config.names import UniqueNames
+from nodepool_tx.config.openstack import OpenStackSection
 from nodepool_tx.config.schema import Config, DiskImage, ProviderConfig
 from nodepool_tx.config.section import Cursor, Section, suggest
 from nodepool_tx.config.source import Sources, read_sources
@@ -33,7 +36,15 @@ from nodepool_tx.config.toplevel import (
 from nodepool_tx.config.tree import MappingNode, SequenceNode
 from nodepool_tx.config.unavailable import UnavailableSection
 
-__all__ = ["default_drivers", "load_config", "parse_sources"]
+__all__ = ["BUILT_IN", "default_drivers", "load_config", "parse_sources"]
+
+#: The readers of the drivers that this package brings.
+BUILT_IN: tuple[DriverSection, ...] = (
+    StaticSection(),
+    OpenStackSection(),
+    FakeSection(),
+    MetastaticSection(),
+)
 
 _KEYS = frozenset(
     {
@@ -58,7 +69,7 @@ _SECURE_IMAGE_KEYS = frozenset({"name", "env-vars"})
 
 def default_drivers() -> DriverRegistry:
     """The drivers built in, and those that installed packages bring."""
-    return DriverRegistry.with_installed([StaticSection()])
+    return DriverRegistry.with_installed(BUILT_IN)
 
 
 def load_config(
@@ -115,6 +126,7 @@ def _read_top(top: Section, images: DiskImages, registry: DriverRegistry) -> dic
     context = ReadContext(
         labels=labels if not _unreadable_list(top, "labels") else None,
         diskimages=images.names if not _unreadable_list(top, "diskimages") else None,
+        images=images.images,
     )
     return {
         "zookeeper_servers": read_zookeeper_servers(top.items("zookeeper-servers")),

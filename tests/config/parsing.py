@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from textwrap import dedent
 
-from nodepool_tx.config import Config, ConfigErrors, DriverRegistry, Sources, parse_sources
+from nodepool_tx.config import Config, ConfigErrors, DriverRegistry, Sources, load, parse_sources
 from nodepool_tx.config.source import SourceFile
-from nodepool_tx.config.static import StaticSection
 
 #: The drivers that are built in, whatever is installed here.
-BUILT_IN = DriverRegistry([StaticSection()])
+BUILT_IN = DriverRegistry(load.BUILT_IN)
 
 
 def parse(
