@@ -52,7 +52,7 @@ connection_errors: tuple[type[Exception], ...] = (
 class Conflict(Exception):
     """Somebody else was faster; nothing of the change happened.
 
-    :ivar what: ``node`` or ``request``.
+    :ivar what: ``node``, ``request`` or ``tenant``.
     :ivar id: which one.
     """
 
@@ -96,6 +96,8 @@ class _Role(enum.Enum):
     DATA = enum.auto()
     #: Removing a record, which an unexpected lock directory would prevent.
     REMOVE_DATA = enum.auto()
+    #: Nothing is written, it must only be what it was.
+    CHECK = enum.auto()
 
 
 class Offer(Protocol):
@@ -117,6 +119,8 @@ class _Item:
     lock_dir: bool
     #: The lock is given up in the same step.
     release: bool = False
+    #: Only see that it is unchanged; its lock does not matter.
+    check_only: bool = False
 
 
 @attrs.frozen
@@ -139,13 +143,15 @@ class Change:
         request_has_lock_dir: Callable[[str], bool],
         offer_node: Offer,
         offer_request: Offer,
+        offer_fence: Offer,
     ) -> None:
         self._client = client
         self._node_has_lock_dir = node_has_lock_dir
         self._request_has_lock_dir = request_has_lock_dir
-        self._offer = {"node": offer_node, "request": offer_request}
+        self._offer = {"node": offer_node, "request": offer_request, "tenant": offer_fence}
         self._items: list[_Item] = []
         self._created: list[Node] = []
+        self._fences: list[_Item] = []
 
     def update_node(
         self, before: Node, after: Node, lock: Lock | None = None, *, release: bool = False
@@ -158,6 +164,12 @@ class Change:
         if after.state is not before.state and after.state not in NODE_TRANSITIONS[before.state]:
             raise IllegalTransition(before.id, before.state, after.state)
         self._node(before, encode_node(after), lock, release)
+
+    def require_node(self, node: Node) -> None:
+        """Let the change fail if the node was written since, whoever holds its lock."""
+        item = _Item("node", node.id, paths.node(node.id), "", None, node.version, None, False)
+        item.check_only = True
+        self._items.append(item)
 
     def remove_node(self, node: Node, lock: Lock | None = None) -> None:
         """Remove the node's znode, and its lock with it."""
@@ -192,6 +204,29 @@ class Change:
                 release,
             )
         )
+
+    def remove_request(self, request: NodeRequest) -> None:
+        """Remove the request's znode, and its lock's directory with it."""
+        self._items.append(
+            _Item(
+                "request",
+                request.id,
+                paths.request(request.id),
+                paths.request_lock(request.id),
+                None,
+                request.version,
+                None,
+                self._request_has_lock_dir(request.id),
+            )
+        )
+
+    def pass_fence(self, tenant: str, version: int) -> None:
+        """Let the change fail if the tenant's fence was passed since ``version``.
+
+        See :mod:`nodepool_tx.store.fences`.
+        """
+        path = paths.tenant(tenant)
+        self._fences.append(_Item("tenant", tenant, path, "", b"", version, None, False))
 
     def _node(
         self, node: Node, data: bytes | None, lock: Lock | None, release: bool = False
@@ -237,6 +272,10 @@ class Change:
             operations.append(_Operation(item, role))
 
         for item in self._items:
+            if item.check_only:
+                txn.check(item.path, item.version)
+                add(item, _Role.CHECK)
+                continue
             removal = item.data is None
             if item.lock is not None:
                 if removal:
@@ -256,7 +295,7 @@ class Change:
                 if not removal:
                     txn.create(item.lock_path)
                     add(item, _Role.CREATE_DIRECTORY)
-            elif not removal:
+            elif not removal or item.what == "request":
                 txn.create(item.lock_path)
                 add(item, _Role.CREATE_DIRECTORY)
                 if item.what == "request":
@@ -272,6 +311,11 @@ class Change:
         for node in self._created:
             txn.create(paths.NODES + "/", encode_node(node), sequence=True)
             add(None, _Role.DATA)
+        # Last, so that whoever sees it passed was told of all else before.
+        for fence in self._fences:
+            assert fence.data is not None
+            txn.set(fence.path, fence.data, fence.version)
+            add(fence, _Role.DATA)
         return operations
 
     def _learn(self, operation: _Operation, failure: TransactionFailed, attempts_left: int) -> None:
@@ -287,7 +331,7 @@ class Change:
             raise Locked(item.what, item.id) from failure
         if operation.role is _Role.REMOVE_DIRECTORY and isinstance(error, zke.NotEmptyError):
             raise Locked(item.what, item.id) from failure
-        if operation.role is _Role.DATA or (
+        if operation.role in (_Role.DATA, _Role.CHECK) or (
             operation.role in (_Role.CREATE_DIRECTORY, _Role.REMOVE_DATA)
             and isinstance(error, zke.NoNodeError)
         ):

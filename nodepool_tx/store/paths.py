@@ -1,10 +1,13 @@
 """Where Nodepool 11 keeps what in ZooKeeper, and the way back from a path.
 
-Only two are ours: ``OWNERS``, the lock that says which launcher looks after
-the static nodes of a provider, and ``DRAINING``, the providers being emptied.
+Only three are ours: ``OWNERS``, the lock that says which launcher looks after
+the nodes of a provider, ``DRAINING``, the providers being emptied, and
+``TENANTS``, the fences of tenants with limits.
 """
 
 from __future__ import annotations
+
+from urllib.parse import quote
 
 ROOT = "/nodepool"
 NODES = f"{ROOT}/nodes"
@@ -15,9 +18,10 @@ ELECTIONS = f"{ROOT}/elections"
 IMAGES = f"{ROOT}/images"
 OWNERS = f"{ROOT}/owners"
 DRAINING = f"{ROOT}/draining"
+TENANTS = f"{ROOT}/tenants"
 
 #: What must exist before anything is watched.
-SKELETON = (NODES, REQUESTS, REQUEST_LOCKS, COMPONENTS, ELECTIONS, OWNERS, DRAINING)
+SKELETON = (NODES, REQUESTS, REQUEST_LOCKS, COMPONENTS, ELECTIONS, OWNERS, DRAINING, TENANTS)
 
 
 def node(node_id: str) -> str:
@@ -61,3 +65,13 @@ def image_build(image: str, build_id: str) -> str:
 def image_upload(image: str, build_id: str, provider: str, upload_id: str) -> str:
     """The path of an upload; without an id it is what the server appends one to."""
     return f"{IMAGES}/{image}/builds/{build_id}/providers/{provider}/images/{upload_id}"
+
+
+def tenant(name: str) -> str:
+    """The fence of a tenant, whose name may hold anything."""
+    return f"{TENANTS}/{quote(name, safe='').replace('.', '%2E')}"
+
+
+def min_ready_election(label: str) -> str:
+    """Where it is decided who keeps a label in stock; Nodepool 11 looks at none of these."""
+    return f"{ELECTIONS}/min-ready-{quote(label, safe='')}"

@@ -20,6 +20,7 @@ from nodepool_tx.model import Component
 from nodepool_tx.store import paths
 from nodepool_tx.store.change import Change, Uncertain, connection_errors
 from nodepool_tx.store.components import ComponentTable
+from nodepool_tx.store.fences import FenceTable
 from nodepool_tx.store.images import ImageTable, has_image_data
 from nodepool_tx.store.nodes import NodeTable
 from nodepool_tx.store.registration import Registration
@@ -48,8 +49,10 @@ class Store(Service):
         self._lock_cache = TreeCache(client, paths.REQUEST_LOCKS, wants_data=lambda path: False)
         self._component_cache = TreeCache(client, paths.COMPONENTS)
         self._image_cache = TreeCache(client, paths.IMAGES, wants_data=has_image_data)
+        self._fence_cache = TreeCache(client, paths.TENANTS)
         self._caches = (
             self._image_cache,
+            self._fence_cache,
             self._component_cache,
             self._node_cache,
             self._lock_cache,
@@ -58,6 +61,7 @@ class Store(Service):
         self.nodes = NodeTable(self._node_cache)
         self.requests = RequestTable(self._request_cache, self._lock_cache)
         self.components = ComponentTable(self._component_cache)
+        self.fences = FenceTable(client, self._fence_cache)
         self.images = ImageTable(self._image_cache)
         self._observers: list[Callable[[bool], None]] = []
         self._was_current = False
@@ -172,11 +176,18 @@ class Store(Service):
             self.requests.has_lock_directory,
             self._node_cache.offer,
             self._request_cache.offer,
+            self._fence_cache.offer,
         )
 
     def register(self, component: Component) -> Registration:
         """Show a component of this process to everyone."""
         return Registration(self.client, component, self._component_cache)
+
+    def is_request_of_this_session(self, request_id: str) -> bool:
+        """It is ephemeral, and ours: it ends with the present session at the latest."""
+        znode = self._request_cache.get(paths.request(request_id))
+        owner = znode.stat.ephemeralOwner if znode is not None and znode.stat is not None else 0
+        return bool(owner) and owner == self.client.session_id
 
     async def remove_request(self, request_id: str) -> None:
         """Remove a request; one that is gone already is fine.
