@@ -16,6 +16,9 @@ setup(
         "PyYAML>=6",
         "attrs>=23.2",
         "kazoo>=2.10",
+        "treq>=24.9",
+        "keystoneauth1>=5.8",
+        "openstacksdk>=4.0",
     ],
     extras_require={
         "test": [
