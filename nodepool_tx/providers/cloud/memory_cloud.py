@@ -146,6 +146,10 @@ class MemoryCloud:
         """Let the next calls go without an answer, until they are cancelled."""
         self._scripts.setdefault(method, deque()).extend([Script(None, done)] * times)
 
+    def forget_scripts(self) -> None:
+        """Let calls go as usual again."""
+        self._scripts.clear()
+
     def fail_boot(self, error: CloudError, *, times: int = 1) -> None:
         """Let the next servers end as failed when they should be active."""
         self._boot_faults.extend([error] * times)
