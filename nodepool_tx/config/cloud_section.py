@@ -150,12 +150,17 @@ def connection_fields(section: Section) -> dict[str, Any]:
     }
 
 
-def read_label_name(section: Section, context: ReadContext, names: RepeatedNames) -> str | None:
-    """The name of a pool's label, which has to be defined at the top."""
+def read_label_name(
+    section: Section, context: ReadContext, names: RepeatedNames, *, fatal: bool = True
+) -> str | None:
+    """The name of a pool's label, which has to be defined at the top.
+
+    :param fatal: False for no more than a warning when it is not.
+    """
     name = names.read(section)
     place = section.at("name")
     if name is not None and place is not None:
-        context.check_label(place, name)
+        context.check_label(place, name, fatal=fatal)
     return name
 
 

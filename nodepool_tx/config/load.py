@@ -181,12 +181,12 @@ def _read_provider(
     except Exception as error:  # whatever an installed package does wrong
         at_driver.error(f"the driver {printable(driver)} cannot be loaded: {_brief(error)}")
         return None
+    if not section.has("driver"):
+        _warn_forgotten_driver(section, driver)
     if reader is None:
         if driver not in registry.known:
             hint = suggest(driver, registry.known)
             at_driver.error(f"there is no driver {printable(driver)}", hint)
-        elif not section.has("driver"):
-            _warn_forgotten_driver(section, driver)
         reader = UnavailableSection(driver)
     try:
         return reader.read(place, context)

@@ -190,7 +190,8 @@ class _LabelReader:
             section = place.section("a label of a metastatic pool", _LABEL_KEYS, _LABEL_MISNOMERS)
             if section is None:
                 continue
-            name = read_label_name(section, self._context, names)
+            # Nodepool's own validator lets one pass that is not at the top.
+            name = read_label_name(section, self._context, names, fatal=False)
             label = self._label(name or "", section, checking)
             if label.backing_label:
                 self._share(label, place)

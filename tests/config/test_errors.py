@@ -186,7 +186,7 @@ TABLE: list[tuple[str, str, int, int, str, str]] = [
         "providers[1].name",
         "first in line 2",
     ),
-    ("slash", "providers: [{name: a/b}]", 1, 20, "providers[0].name", "slash"),
+    ("slash", "providers: [{name: a/b, driver: aws}]", 1, 20, "providers[0].name", "slash"),
     (
         "unknown key of a static provider",
         "providers: [{name: r, driver: static, cloud: x}]",
@@ -280,9 +280,10 @@ TABLE: list[tuple[str, str, int, int, str, str]] = [
     (
         "label of OpenStack not defined",
         "labels: [{name: debian}]\n"
-        "providers: [{name: r, driver: openstack, pools: [{name: p, labels: [{name: debain}]}]}]",
-        2,
-        76,
+        "providers: [{name: r, cloud: c, cloud-images: [{name: x}],\n"
+        " pools: [{name: p, labels: [{name: debain, min-ram: 1, cloud-image: x}]}]}]",
+        3,
+        36,
         "providers[0].pools[0].labels[0].name",
         "did you mean debian?",
     ),
@@ -296,9 +297,9 @@ TABLE: list[tuple[str, str, int, int, str, str]] = [
     ),
     (
         "image of OpenStack not defined",
-        "providers: [{name: r, driver: openstack, diskimages: [{name: i}]}]",
+        "providers: [{name: r, driver: openstack, cloud: c, diskimages: [{name: i}]}]",
         1,
-        62,
+        72,
         "providers[0].diskimages[0].name",
         "the diskimage i is not defined",
     ),

@@ -302,7 +302,7 @@ def test_unavailable_provider() -> None:
 @pytest.mark.parametrize(
     ("written", "driver"),
     [
-        ("{name: cloud}", "openstack"),
+        ("{name: cloud, cloud: x}", "openstack"),
         ("{name: fake-one}", "fake"),
         ("{name: fake-one, driver: static}", "static"),
         ("{name: fake-one, driver: aws}", "aws"),
@@ -406,11 +406,6 @@ def test_a_real_file(tmp_path) -> None:  # type: ignore[no-untyped-def]
             static_provider("- {name: h, labels: a, ssh-port: 1, connection-port: 2}"),
             (8, 44, "providers[0].pools[0].nodes[0].ssh-port"),
             "not used",
-        ),
-        (
-            "providers:\n- {name: x, pools: [{name: p, nodes: []}]}",
-            (2, 3, "providers[0]"),
-            "driver: static",
         ),
         (
             "providers:\n- {name: x, driver: gce, pools: [{name: p, labels: [a]}]}",

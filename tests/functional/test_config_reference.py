@@ -7,6 +7,7 @@ is kept beside the environments that the benchmarks keep.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -14,11 +15,12 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from benchmarks.cached_venvs import cache_directory
+from benchmarks.cached_venvs import NODEPOOL, cache_directory, environment
 from nodepool_tx.config import (
     Config,
     ConfigErrors,
@@ -28,10 +30,15 @@ from nodepool_tx.config import (
     load_config,
 )
 from tests.config.parsing import BUILT_IN
+from tests.functional.comparable_config import comparable
 
 RELEASE = "nodepool-11.0.0"
 SHA256 = "d5c998f6cc51fefae3aa40fc2193fca91c595576fa9773bbe3542cbd34b10825"
 FIXTURES = f"{RELEASE}/nodepool/tests/fixtures/"
+
+#: Run by Nodepool's Python, to tell what it makes of them.
+PROGRAM = Path(__file__).with_name("reference_config.py")
+CLOUD = re.compile(r"^\s+cloud: (\S+)", re.MULTILINE)
 
 #: What Nodepool's tests fill in before they use a file; the rest gets its name.
 FILLED_IN = {"zookeeper_port": "2281", "zookeeper_chroot": "/test", "port": "8080"}
@@ -42,8 +49,11 @@ REFUSED = {
     "clouds.yaml": (1, "clouds: the configuration has no such key"),
     # Its test puts a server in the place of null before it uses the file.
     "gce.yaml": (2, "zookeeper-servers[0].host: needs a value"),
+    # Its test expects a failure: there is no cloud to be used.
+    "integration_noocc.yaml": (12, "an OpenStack provider needs the key 'cloud'"),
     # The tests of Nodepool's own validator that expect a failure.
     "config_validate/duplicate_diskimage_name.yaml": (70, "the diskimage trusty is given twice"),
+    "config_validate/metastatic_error.yaml": (37, "differs from the label user-label in line 33"),
     "config_validate/missing_diskimage_provider.yaml": (6, "the diskimage wrong is not defined"),
     "config_validate/missing_parent_diskimage.yaml": (191, "this_does_not_exist is not defined"),
     "config_validate/missing_top_label.yaml": (12, "the label trusty is not defined"),
@@ -58,7 +68,6 @@ NOT_JUDGED = {
     "config_validate/aws-fleet-allocation-strategy-error.yaml": "aws",
     "config_validate/aws-fleet-exclusive-error.yaml": "aws",
     "config_validate/k8s_spec_duplicate.yaml": "kubernetes",
-    "config_validate/metastatic_error.yaml": "metastatic",
 }
 
 
@@ -93,6 +102,32 @@ def fixtures() -> dict[str, str]:
                     stream.read().decode(),
                 )
     return found
+
+
+@pytest.fixture(scope="module")
+def theirs(
+    fixtures: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
+    """What Nodepool 11 makes of each of its files, run once for all of them."""
+    folder = tmp_path_factory.mktemp("theirs")
+    paths = {name: folder / name.replace("/", "__") for name in fixtures}
+    for name, path in paths.items():
+        path.write_text(fixtures[name])
+    clouds = {cloud for text in fixtures.values() for cloud in CLOUD.findall(text)}
+    login = {"username": "u", "password": "p", "project_name": "x", "auth_url": "http://[::1]"}
+    client = folder / "clouds-of-all.yaml"
+    client.write_text(yaml.safe_dump({"clouds": {cloud: {"auth": login} for cloud in clouds}}))
+    done = subprocess.run(
+        [str(environment(NODEPOOL) / "python"), "-I", str(PROGRAM), *map(str, paths.values())],
+        env={**os.environ, "OS_CLIENT_CONFIG_FILE": str(client)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    return {name: answers[str(path)] for name, path in paths.items()}
 
 
 def load(text: str, folder: Path, secure: str | None = None) -> Config:
@@ -134,6 +169,36 @@ def test_all_that_nodepool_takes(fixtures: dict[str, str], tmp_path: Path) -> No
         "openshiftpods",
         "metastatic",
     }
+
+
+def test_clouds_come_out_alike(
+    fixtures: dict[str, str], theirs: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    """Each value of each provider of a driver we have is the one Nodepool 11 has."""
+    compared = 0
+    for name, answer in theirs.items():
+        if answer["providers"] is None or name in REFUSED:
+            continue
+        config = load(fixtures[name], tmp_path)
+        for provider in config.providers.values():
+            ours = comparable(provider)
+            if ours is None:
+                continue
+            expected = answer["providers"][provider.name]
+            assert json.loads(json.dumps(ours)) == expected, f"{name}: {provider.name}"
+            compared += 1
+    assert compared > 100
+
+
+def test_what_nodepool_takes_is_taken(
+    fixtures: dict[str, str], theirs: dict[str, dict[str, Any]]
+) -> None:
+    """Of the files refused here, Nodepool's validator and loader take none both."""
+    refused_there = {
+        name for name, it in theirs.items() if not it["valid"] or it["providers"] is None
+    }
+    assert set(REFUSED) <= refused_there
+    assert theirs["config_validate/metastatic_ok.yaml"]["valid"]
 
 
 @pytest.mark.parametrize("name", REFUSED)
