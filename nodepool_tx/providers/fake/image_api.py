@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from html import escape
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
-
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 
 from nodepool_tx.providers.fake.api import Call, page
 from nodepool_tx.providers.fake.cloud import SimulatedOpenStack
@@ -18,6 +14,8 @@ from nodepool_tx.providers.fake.rules import PROJECT, Refused, date, text
 from nodepool_tx.providers.openstack.transport import Answer
 
 __all__ = ["ImageService", "store_file"]
+
+Pause = Callable[[], Awaitable[None]]
 
 #: How many images a page has if nothing is said, and at most.
 PAGE, MOST = 25, 1000
@@ -58,9 +56,8 @@ class ImageService:
 
     @staticmethod
     def refuse(error: Refused) -> Answer:
-        """How this service says no: with a page for people to read."""
-        page = f"<html><body><h1>{error.status}</h1>{escape(error.message)}</body></html>"
-        return Answer(error.status, {"content-type": "text/html; charset=UTF-8"}, page)
+        """How this service says no: with a page for people, which is no JSON."""
+        return Answer(error.status, {"content-type": "text/html; charset=UTF-8"})
 
     def _answer(self, call: Call) -> Answer:
         match (call.method, *call.path):
@@ -122,8 +119,11 @@ class ImageService:
         return Answer(201, {"location": f"/v2/images/{image.id}"}, _view(image))
 
 
-async def store_file(cloud: SimulatedOpenStack, image_id: str, file: Path) -> Answer:
-    """Take the content of an image: all that is kept of it is its size and sums."""
+async def store_file(cloud: SimulatedOpenStack, image_id: str, file: Path, pause: Pause) -> Answer:
+    """Take the content of an image: all that is kept of it is its size and sums.
+
+    :param pause: awaited between two pieces of the file.
+    """
     try:
         image = cloud.images.find(image_id)
         if image.status != "queued":
@@ -134,7 +134,7 @@ async def store_file(cloud: SimulatedOpenStack, image_id: str, file: Path) -> An
         return ImageService.refuse(e)
     image.status = "saving"
     try:
-        size, md5, sha512 = await _measure(cloud.clock, file)
+        size, md5, sha512 = await _measure(file, pause)
     except BaseException:
         image.status = "queued"
         raise
@@ -145,20 +145,14 @@ async def store_file(cloud: SimulatedOpenStack, image_id: str, file: Path) -> An
     return Answer(204)
 
 
-async def _measure(clock: IReactorTime, file: Path) -> tuple[int, str, str]:
+async def _measure(file: Path, pause: Pause) -> tuple[int, str, str]:
     md5, sha512, size = hashlib.md5(usedforsecurity=False), hashlib.sha512(), 0
     with file.open("rb") as content:
         while chunk := content.read(CHUNK):
             md5.update(chunk)
             sha512.update(chunk)
             size += len(chunk)
-            turn: Deferred[None] = Deferred()
-            call = clock.callLater(0, turn.callback, None)
-            try:
-                await turn
-            finally:
-                if call.active():
-                    call.cancel()
+            await pause()
     return size, md5.hexdigest(), sha512.hexdigest()
 
 

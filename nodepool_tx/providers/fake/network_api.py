@@ -65,6 +65,8 @@ class NetworkService:
                     "routes": [],
                 }
                 return _list(call, "routers", [router])
+            case ("GET", "quotas", "tenant"):
+                return Answer(200, body={"tenant": {"tenant_id": PROJECT, "project_id": PROJECT}})
             case (_, "ports", *_):
                 return self._ports(call)
             case (_, "floatingips", *_):

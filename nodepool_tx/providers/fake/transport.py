@@ -18,8 +18,9 @@ from nodepool_tx.providers.fake.compute_api import ComputeService
 from nodepool_tx.providers.fake.image_api import ImageService, store_file
 from nodepool_tx.providers.fake.network_api import NetworkService
 from nodepool_tx.providers.fake.rules import Refused
-from nodepool_tx.providers.fake.troubles import Trouble, Troubles
+from nodepool_tx.providers.fake.troubles import Troubles
 from nodepool_tx.providers.fake.volume_api import VolumeService
+from nodepool_tx.providers.openstack.links import address_of
 from nodepool_tx.providers.openstack.transport import Answer, Transport
 
 __all__ = ["SimulatedTransport"]
@@ -53,6 +54,8 @@ class SimulatedTransport:
             "block-storage": VolumeService(cloud),
         }
         self.troubles = Troubles(cloud)
+        self._waiting: set[Deferred[None]] = set()
+        self._stopped = False
         self.calls: dict[tuple[str, str, str], int] = {}
 
     @property
@@ -66,10 +69,14 @@ class SimulatedTransport:
         return self._region
 
     def start(self) -> None:
-        """Nothing is to be done."""
+        """Make ready; nothing is asked."""
+        self._stopped = False
 
     async def stop(self) -> None:
-        """Nothing is open."""
+        """Give up what is in flight."""
+        self._stopped = True
+        for waiting in list(self._waiting):
+            waiting.cancel()
 
     async def request(
         self,
@@ -90,35 +97,49 @@ class SimulatedTransport:
         call = _call(service, method, path, query, json, file, version)
         counted = (service, method, call.path[0] if call.path else "")
         self.calls[counted] = self.calls.get(counted, 0) + 1
-        delay = self._cloud.simulation.api_delay / 2
-        if delay >= timeout / 2:
+        what = f"{method} {path}"
+        delay = self._cloud.simulation.api_delay
+        if self.troubles.silent or delay > timeout:
             await self._wait(timeout)
-            raise CloudError(f"no answer to {method} {path} within {timeout:g} s")
-        await self._wait(delay)
+            raise CloudError(f"{what}: no answer within {timeout:g} seconds")
+        await self._wait(delay / 2)
         trouble = self.troubles.meet(service, call)
         if trouble is None or trouble.takes_effect:
             answer = await self._answer(service, call)
-        await self._wait(delay)
-        if trouble is not None:
-            return _suffer(trouble, f"{method} {path}")
-        return answer
+        await self._wait(delay / 2)
+        if trouble is None:
+            return answer
+        if trouble.answer is None:
+            raise CloudError(f"{what}: the simulated connection broke")
+        return trouble.answer
 
     async def _wait(self, seconds: float) -> None:
-        if seconds <= 0:
-            return
+        """Let time pass, unless this is stopped."""
+        if self._stopped:
+            raise CloudError("the connection to the simulated cloud is closed")
+        if seconds > 0:
+            await self._pause(seconds)
+
+    async def _pause(self, seconds: float = 0.0) -> None:
         done: Deferred[None] = Deferred()
         timer = self._clock.callLater(seconds, done.callback, None)
+        self._waiting.add(done)
         try:
             await done
         except CancelledError:
-            timer.cancel()
+            if self._stopped:
+                raise CloudError("given up, as the simulated cloud is used no more") from None
             raise
+        finally:
+            self._waiting.discard(done)
+            if timer.active():
+                timer.cancel()
 
     async def _answer(self, service: str, call: Call) -> Answer:
         if service == "image" and call.method == "PUT" and call.path[2:] == ("file",):
             if call.file is None:
                 return ImageService.refuse(Refused(400, "there is no content"))
-            return await store_file(self._cloud, call.path[1], call.file)
+            return await store_file(self._cloud, call.path[1], call.file, self._pause)
         return self._services[service](call)
 
 
@@ -131,26 +152,19 @@ def _call(
     file: Path | None,
     version: str | None,
 ) -> Call:
-    where = urlsplit(path)
-    bare = where.path
-    if where.scheme:
-        bare = path.partition("?")[0].removeprefix(ENDPOINTS[service])
+    endpoint = ENDPOINTS[service]
+    where = urlsplit(address_of(endpoint, path, query))
+    below = where.path.removeprefix(urlsplit(endpoint).path)
     minor = int(version.partition(".")[2]) if version else 1
     return Call(
         method=method,
-        path=tuple(part for part in bare.split("/") if part),
-        query={**dict(parse_qsl(where.query)), **(query or {})},
+        path=tuple(part for part in below.split("/") if part),
+        query=dict(parse_qsl(where.query, keep_blank_values=True)),
         # Only what JSON can carry gets there, and nothing is shared.
         body=None if json is None else json_format.loads(json_format.dumps(json)),
         file=file,
         version=minor,
     )
-
-
-def _suffer(trouble: Trouble, what: str) -> Answer:
-    if trouble.answer is None:
-        raise CloudError(f"{what}: the simulated connection broke")
-    return trouble.answer
 
 
 _: type[Transport] = SimulatedTransport

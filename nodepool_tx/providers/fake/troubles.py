@@ -10,7 +10,7 @@ from nodepool_tx.providers.fake.api import Call
 from nodepool_tx.providers.fake.cloud import SimulatedOpenStack
 from nodepool_tx.providers.openstack.transport import Answer
 
-__all__ = ["Trouble", "Troubles", "overloaded"]
+__all__ = ["Trouble", "Troubles", "broken", "overloaded"]
 
 #: Seconds that a cloud which is overloaded by chance asks to be left in peace.
 PEACE = 1
@@ -34,16 +34,23 @@ def overloaded(seconds: int) -> Answer:
     return Answer(503, {"retry-after": str(seconds)}, {"serviceUnavailable": inner})
 
 
-def _broken() -> Answer:
+def broken() -> Answer:
+    """What a service says that has a mistake."""
     inner = {"code": 500, "message": "a simulated failure"}
     return Answer(500, body={"computeFault": inner})
 
 
 class Troubles:
-    """Decides about each call whether it goes wrong: in order of a test, and by chance."""
+    """Decides about each call whether it goes wrong: by order of a test, and by chance.
+
+    :ivar lasting: what happens to every call, if anything.
+    :ivar silent: no call is answered.
+    """
 
     def __init__(self, cloud: SimulatedOpenStack) -> None:
         self._cloud = cloud
+        self.lasting: Trouble | None = None
+        self.silent = False
         self._ordered: list[tuple[Callable[[str, Call], bool], Trouble]] = []
 
     def order(
@@ -65,6 +72,8 @@ class Troubles:
             if concerns(service, call):
                 del self._ordered[place]
                 return trouble
+        if self.lasting is not None:
+            return self.lasting
         left = self._cloud.overloaded_until - self._cloud.clock.seconds()
         if left > 0:
             return Trouble(overloaded(-int(-left // 1)))
@@ -74,7 +83,7 @@ class Troubles:
             return random.choice(
                 (
                     Trouble(overloaded(PEACE)),
-                    Trouble(_broken()),
+                    Trouble(broken()),
                     Trouble(None),
                     Trouble(None, takes_effect=True),
                 )
