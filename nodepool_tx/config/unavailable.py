@@ -1,8 +1,8 @@
 """Sections of drivers that Nodepool 11 has and this version does not.
 
-Only what all of them share is looked at: names, priorities and limits.  That
-labels and disk images exist is insisted on where Nodepool's own validator does;
-elsewhere a label that does not exist harms nobody, since nothing is handed out.
+Only what all of them share is looked at: names, priorities and limits.  A label
+that is not defined at the top harms nobody here, since nothing is handed out,
+and Nodepool's own validator lets it pass.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ from nodepool_tx.config.section import Cursor, Section
 from nodepool_tx.config.tree import ScalarNode
 
 __all__ = ["UnavailableSection"]
-
-#: Drivers whose labels and disk images have to be defined at the top.
-_STRICT = frozenset({"openstack", "fake"})
 
 
 class UnavailableSection:
@@ -32,8 +29,6 @@ class UnavailableSection:
         named = section.required("name")
         name = named.text() if named is not None else None
         common = common_provider_fields(section)
-        if self.name in _STRICT:
-            self._check_diskimages(section, context)
         names = UniqueNames("pool")
         pools: list[PoolConfig] = []
         for pool_place in section.items("pools"):
@@ -70,21 +65,8 @@ class UnavailableSection:
                 if label is None or named is None:
                     continue
                 name = named
-                if self.name in _STRICT:
-                    self._check_diskimage(label.at("diskimage"), context)
             text = name.word()
             if text is not None:
-                context.check_label(name, text, fatal=self.name in _STRICT)
+                context.check_label(name, text, fatal=False)
                 found.add(text)
         return frozenset(found)
-
-    def _check_diskimages(self, section: Section, context: ReadContext) -> None:
-        for item in section.items("diskimages"):
-            image = item.section("a disk image of a provider", None)
-            if image is not None:
-                self._check_diskimage(image.required("name"), context)
-
-    def _check_diskimage(self, place: Cursor | None, context: ReadContext) -> None:
-        name = None if place is None else place.text()
-        if place is not None and name is not None:
-            context.check_diskimage(place, name)
