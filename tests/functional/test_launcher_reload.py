@@ -107,12 +107,12 @@ class Reload(Changes):
     @asynchronous
     async def test_unavailable_driver(self) -> None:
         """A provider whose driver does not exist yet is reported; all others are served."""
-        cloud = {"name": "cloud", "driver": "openstack", "cloud": "x", "pools": []}
+        cloud = {"name": "cloud", "driver": "aws", "cloud": "x", "pools": []}
         both = {**BASE, "providers": [cloud, *BASE["providers"]]}
         launcher = self.launcher(self.at_server(both))
         launcher.start()
         await self.until_all_free(slots(BASE))
-        said = "provider cloud: driver openstack is not available in this version"
+        said = "provider cloud: driver aws is not available in this version"
         self.assertIn(said, launcher.log)
         requester = await self.requester()
         await requester.job("small")
@@ -210,7 +210,7 @@ class Drain(Changes):
             ("nonsense", b"\xff{"),
             ("list", b"[]"),
             ("strange", json.dumps({"driver": "no such"}).encode()),
-            ("other", json.dumps({"driver": "openstack"}).encode()),
+            ("other", json.dumps({"driver": "aws"}).encode()),
             ("number", json.dumps({"driver": 3}).encode()),
         ):
             await self.sight.client.create(f"/nodepool/draining/{name}", data)
