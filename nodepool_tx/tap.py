@@ -28,6 +28,7 @@ from nodepool_tx.embedded.service import EmbeddedZookeeper
 from nodepool_tx.janitor import Janitor
 from nodepool_tx.launcher import Launcher, Presence, Session, connection_string
 from nodepool_tx.logs import FORMATS, begin_new_file, make_observer, open_file
+from nodepool_tx.minready.service import MinReady
 from nodepool_tx.nodescan.interface import Scanner
 from nodepool_tx.nodescan.scanner import ReactorScanner
 from nodepool_tx.nodescan.simulated import SimulatedHosts
@@ -256,7 +257,14 @@ def build(options: Options, reactor: Any) -> Root:
         tenant_limits,
         DrainLedger(client),
     )
-    launcher = Launcher(reloader, store, session, config, _notices(options))
+    min_ready = MinReady(
+        reactor,
+        store,
+        lambda: reloader.config or config,
+        hostname,
+        interval=intervals.cleanup,
+    )
+    launcher = Launcher(reloader, store, session, config, _notices(options), min_ready.reconfigure)
     watcher = ConfigWatcher(
         options["config"],
         options["secure"],
@@ -294,6 +302,7 @@ def build(options: Options, reactor: Any) -> Root:
         providers,
         launcher,
         janitor,
+        min_ready,
         watcher,
         signals,
     ):

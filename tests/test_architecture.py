@@ -42,18 +42,19 @@ MAY_USE = {
     # Where nodes come from; drivers know all but each other.
     "providers": "config nodescan pools store txzookeeper work",
     "providers.cloud": "config model resources",
-    "providers.openstack": "",
+    "providers.openstack": "config model nodescan providers.cloud resources",
     "providers.fake": "config providers.cloud providers.openstack",
     "providers.metastatic": "",
     "providers.static": "config model nodescan periodic pools providers store work",
     # The launcher around them.
     "janitor": "config model periodic pools store work",
+    "minready": "config model periodic store txzookeeper work",
     "reload": "config periodic pools providers store work",
     "launcher": "config model pools providers reload store txzookeeper work",
     "signals": "reload store",
     # The two places where everything is put together.
     "tap": (
-        "config embedded janitor launcher logs names nodescan pools providers reload root "
+        "config embedded janitor launcher logs minready names nodescan pools providers reload root "
         "signals store txzookeeper"
     ),
     "cli": "config embedded logs model names pools store txzookeeper",
