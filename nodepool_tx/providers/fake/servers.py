@@ -163,7 +163,7 @@ class Servers:
         )
         self.servers[server.id] = server
         self._count(flavor, 1)
-        self._after(server, SCHEDULED, self._schedule)
+        self._at(server, SCHEDULED, self._schedule)
         return server
 
     def _within_quota(self, flavor: Flavor) -> None:
@@ -193,12 +193,15 @@ class Servers:
 
     # -- its life --------------------------------------------------------
 
-    def _after(self, server: Server, share: float, step: Callable[[Server], None]) -> None:
+    def _at(self, server: Server, share: float, step: Callable[[Server], None]) -> None:
+        """Do the next step when that share of the boot is over."""
+
         def run() -> None:
             server.step = None
             step(server)
 
-        server.step = self._clock.callLater(share * self.simulation.boot_delay, run)
+        due = server.created + share * self.simulation.boot_delay
+        server.step = self._clock.callLater(max(0.0, due - self._clock.seconds()), run)
 
     def _change(self, server: Server) -> None:
         server.updated = self._clock.seconds()
@@ -226,7 +229,7 @@ class Servers:
         self._placed[zone] += 1
         server.task_state = "networking"
         self._change(server)
-        self._after(server, NETWORKED - SCHEDULED, self._connect)
+        self._at(server, NETWORKED, self._connect)
 
     def _connect(self, server: Server) -> None:
         """Attach it to its networks, and make its volume."""
@@ -251,7 +254,7 @@ class Servers:
             return
         server.task_state = "spawning"
         self._change(server)
-        self._after(server, 1.0 - NETWORKED, self._finish)
+        self._at(server, 1.0, self._finish)
 
     def _finish(self, server: Server) -> None:
         if self._random.random() < self.simulation.boot_failure_rate:

@@ -6,7 +6,7 @@ import json as json_format
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -158,7 +158,7 @@ def _call(
     minor = int(version.partition(".")[2]) if version else 1
     return Call(
         method=method,
-        path=tuple(part for part in below.split("/") if part),
+        path=tuple(unquote(part) for part in below.split("/") if part),
         query=dict(parse_qsl(where.query, keep_blank_values=True)),
         # Only what JSON can carry gets there, and nothing is shared.
         body=None if json is None else json_format.loads(json_format.dumps(json)),
