@@ -26,7 +26,7 @@ __all__ = ["Listing", "Poller"]
 #: Work in one turn of the reactor: a comparison of two servers counts 1 (about
 #: two microseconds), waking whoever waits counts :data:`_WAKING`.
 _SLICE = 400
-_WAKING = 20
+_WAKING = 40
 
 #: Seconds between attempts while listings fail.
 _FIRST_RETRY = 1.0

@@ -124,7 +124,9 @@ class ProviderQuota:
     def refusal(self) -> str | None:
         """Why nothing more is to be asked of the cloud now, if so.
 
-        It passes; nothing is to be declined for it.
+        It passes, so it is a reason to wait.  It does not lower
+        :attr:`limits`: a request that is larger than what is in use just now
+        would be taken for one that can never be served.
         """
         return self._status.refusal
 
