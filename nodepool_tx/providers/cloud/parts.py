@@ -1,0 +1,69 @@
+"""Putting the pieces of one cloud provider together."""
+
+from __future__ import annotations
+
+from random import Random
+
+from nodepool_tx.config.cloud import CloudProvider
+from nodepool_tx.nodescan.interface import Scanner
+from nodepool_tx.providers.cloud.account import Account
+from nodepool_tx.providers.cloud.breaker import Breakers
+from nodepool_tx.providers.cloud.deletion import Deletions
+from nodepool_tx.providers.cloud.interface import CloudAdapter
+from nodepool_tx.providers.cloud.offers import Offers
+from nodepool_tx.providers.cloud.pacing import Calls, Pacer
+from nodepool_tx.providers.cloud.polling import Poller
+from nodepool_tx.providers.cloud.quota import ProviderQuota
+from nodepool_tx.providers.interface import ProviderContext
+
+__all__ = ["open_account"]
+
+
+def open_account(
+    config: CloudProvider,
+    context: ProviderContext,
+    adapter: CloudAdapter,
+    scanner: Scanner,
+    random: Random,
+) -> Account:
+    """Everything about one cloud; nothing is asked of it yet."""
+    clock, name, chance = context.clock, config.name, random.random
+    nodes = context.store.nodes
+    calls = Calls(clock, Pacer(clock, config.rate), name)
+    poller = Poller(
+        clock,
+        lambda: calls.call("list_instances", adapter.list_instances),
+        adapter.poll_interval,
+        name,
+    )
+
+    def identifier(pool: str | None) -> str:
+        """The pool's id, as registered; another's of the provider where it has none."""
+        for each in (pool, *(pool.name for pool in config.pools)):
+            shown = context.registry.get(name, each) if each is not None else None
+            if shown is not None:
+                return shown.id
+        return f"nodepool-tx {name}"
+
+    return Account(
+        config=config,
+        clock=clock,
+        store=context.store,
+        scanner=scanner,
+        adapter=adapter,
+        calls=calls,
+        poller=poller,
+        breakers=Breakers(clock, name, chance),
+        deletions=Deletions(clock, adapter, calls, poller, name, chance),
+        offers=Offers(clock, config, adapter, calls, context.intervals.image_check, chance),
+        quota=ProviderQuota(
+            clock,
+            name,
+            lambda: calls.call("quota", adapter.quota),
+            poller.next_listing,
+            lambda node_id: nodes.get(node_id) is not None,
+            chance=chance,
+        ),
+        identifier=identifier,
+        random=random,
+    )
