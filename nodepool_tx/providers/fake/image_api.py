@@ -38,7 +38,8 @@ SETTABLE = frozenset(
     )
 )
 
-FILTERS = frozenset(("id", "name", "status", "visibility", "disk_format", "owner"))
+#: What of a query is not to be found in an image.
+NO_FILTERS = frozenset(("limit", "marker", "sort", "sort_key", "sort_dir", "member_status"))
 
 
 class ImageService:
@@ -76,10 +77,10 @@ class ImageService:
         # The order of a dictionary is that of time, and the newest come first.
         images = list(reversed(self._images.images.values()))
         for key, value in call.query.items():
-            if key in FILTERS:
-                images = [each for each in images if _view(each).get(key) == value]
-            elif key == "tag":
+            if key == "tag":
                 images = [each for each in images if value in each.tags]
+            elif key not in NO_FILTERS:
+                images = [each for each in images if str(_view(each).get(key)) == value]
         if "limit" not in call.query:
             call = Call(call.method, call.path, {**call.query, "limit": str(PAGE)})
         part, more = page(call, images, MOST, lambda image: image.id)
