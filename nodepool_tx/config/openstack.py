@@ -99,7 +99,7 @@ def openstack_fields(section: Section, context: ReadContext) -> dict[str, Any]:
     cloud_images = read_cloud_images(section.items("cloud-images"))
     pools = PoolReader(name, common["priority"], context, diskimages, cloud_images)
     if section.has("nodepool-id"):
-        section.text("nodepool-id", None)
+        optional_text(section, "nodepool-id")
         here = section.at("nodepool-id") or section.cursor
         here.warning("has had no effect for long", "remove it")
     return {

@@ -16,7 +16,12 @@ from nodepool_tx.config import (
     StaticProvider,
     diskimages,
     drivers,
+    fake,
     load,
+    metastatic,
+    openstack,
+    openstack_images,
+    openstack_pools,
     static,
     toplevel,
 )
@@ -86,6 +91,15 @@ KEYS = sorted(
     | toplevel._WEBAPP_KEYS
     | set(toplevel._TLS_KEYS)
     | {"tenant-name", "max-cores"}
+    | openstack.OPENSTACK_KEYS
+    | openstack_pools._POOL_KEYS
+    | openstack_pools._LABEL_KEYS
+    | openstack_images._DISKIMAGE_KEYS
+    | openstack_images._CLOUD_IMAGE_KEYS
+    | fake._KEYS
+    | fake._FLAVOR_KEYS
+    | metastatic._LABEL_KEYS
+    | {"simulation"}
 )
 scalars = (
     st.none()
@@ -94,7 +108,9 @@ scalars = (
     | st.floats()
     | st.dates()
     | st.datetimes()
-    | st.sampled_from(["static", "aws", "fake", "a", "a b", "", "%(NODEPOOL_X)", "%(NODEPOOL_Y)"])
+    | st.sampled_from(
+        ["static", "aws", "fake", "metastatic", "a", "a b", "", "%(NODEPOOL_X)", "%(NODEPOOL_Y)"]
+    )
     | st.text(max_size=5)
 )
 keys = st.sampled_from(KEYS) | scalars.filter(lambda key: not isinstance(key, float))

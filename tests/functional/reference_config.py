@@ -79,7 +79,10 @@ def main():
     logging.disable(logging.CRITICAL)
     answers = {}
     for path in sys.argv[1:]:
-        valid = ConfigValidator(path).validate({"NODEPOOL_PORT": "8005"}) == 0
+        try:
+            valid = ConfigValidator(path).validate({"NODEPOOL_PORT": "8005"}) == 0
+        except Exception:
+            valid = False
         try:
             loaded, trouble = providers(path), None
         except Exception as error:

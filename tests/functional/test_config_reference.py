@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from nodepool_tx.config import (
 )
 from tests.config.parsing import BUILT_IN
 from tests.functional.comparable_config import comparable
+from tests.functional.generated_clouds import generate
 
 RELEASE = "nodepool-11.0.0"
 SHA256 = "d5c998f6cc51fefae3aa40fc2193fca91c595576fa9773bbe3542cbd34b10825"
@@ -39,6 +41,9 @@ FIXTURES = f"{RELEASE}/nodepool/tests/fixtures/"
 #: Run by Nodepool's Python, to tell what it makes of them.
 PROGRAM = Path(__file__).with_name("reference_config.py")
 CLOUD = re.compile(r"^\s+cloud: (\S+)", re.MULTILINE)
+
+#: How many configurations to try beside Nodepool's own.
+GENERATED = 400
 
 #: What Nodepool's tests fill in before they use a file; the rest gets its name.
 FILLED_IN = {"zookeeper_port": "2281", "zookeeper_chroot": "/test", "port": "8080"}
@@ -114,11 +119,17 @@ def theirs(
     for name, path in paths.items():
         path.write_text(fixtures[name])
     clouds = {cloud for text in fixtures.values() for cloud in CLOUD.findall(text)}
+    answers = read_by_nodepool(list(paths.values()), clouds, folder)
+    return {name: answers[str(path)] for name, path in paths.items()}
+
+
+def read_by_nodepool(paths: list[Path], clouds: set[str], folder: Path) -> dict[str, Any]:
+    """What Nodepool 11 makes of files that use these clouds."""
     login = {"username": "u", "password": "p", "project_name": "x", "auth_url": "http://[::1]"}
     client = folder / "clouds-of-all.yaml"
     client.write_text(yaml.safe_dump({"clouds": {cloud: {"auth": login} for cloud in clouds}}))
     done = subprocess.run(
-        [str(environment(NODEPOOL) / "python"), "-I", str(PROGRAM), *map(str, paths.values())],
+        [str(environment(NODEPOOL) / "python"), "-I", str(PROGRAM), *map(str, paths)],
         env={**os.environ, "OS_CLIENT_CONFIG_FILE": str(client)},
         capture_output=True,
         text=True,
@@ -126,8 +137,8 @@ def theirs(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    answers = json.loads(done.stdout)
-    return {name: answers[str(path)] for name, path in paths.items()}
+    answers: dict[str, Any] = json.loads(done.stdout)
+    return answers
 
 
 def load(text: str, folder: Path, secure: str | None = None) -> Config:
@@ -199,6 +210,34 @@ def test_what_nodepool_takes_is_taken(
     }
     assert set(REFUSED) <= refused_there
     assert theirs["config_validate/metastatic_ok.yaml"]["valid"]
+
+
+def test_generated_clouds(tmp_path: Path) -> None:
+    """Whatever Nodepool 11 takes is taken and comes out alike, as far as it can be used."""
+    chance = random.Random(11)
+    made = [generate(chance) for _ in range(GENERATED)]
+    paths = [tmp_path / f"{number}.yaml" for number in range(GENERATED)]
+    for path, (config, _) in zip(paths, made, strict=True):
+        path.write_text(yaml.safe_dump(config))
+    answers = read_by_nodepool(paths, {"x", "a", "deb"}, tmp_path)
+    taken = refused = 0
+    for path, (_, changed) in zip(paths, made, strict=True):
+        answer = answers[str(path)]
+        if not answer["valid"] or answer["providers"] is None:
+            refused += 1
+            continue
+        (provider,) = load(path.read_text(), tmp_path).providers.values()
+        ours = comparable(provider)
+        assert ours is not None
+        (expected,) = answer["providers"].values()
+        for pool, of_pool in expected.get("pools", {}).items():
+            for name, label in of_pool["labels"].items():
+                if changed and "image" in label and label["image"] is None:
+                    # The image is not in the provider's list; ours has the one at the top.
+                    label["image"] = ours["pools"][pool]["labels"][name]["image"]
+        assert json.loads(json.dumps(ours)) == expected, path.read_text()
+        taken += 1
+    assert min(taken, refused) > GENERATED // 4
 
 
 @pytest.mark.parametrize("name", REFUSED)
