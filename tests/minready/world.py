@@ -292,6 +292,8 @@ class World:
 
     :ivar launches: how many nodes were ever begun.
     :ivar most: the most min-ready requests that were outstanding at any time, by label.
+    :ivar written: the requests that the launchers here have written.
+    :ivar theirs: those of others.
     """
 
     def __init__(self) -> None:
@@ -305,6 +307,7 @@ class World:
         self.launches = 0
         self.most: dict[str, int] = {}
         self.written: set[str] = set()
+        self.theirs: set[str] = set()
         self.failures: list[LogEvent] = []
         self._uses: list[tuple[float, str, str]] = []
         globalLogPublisher.addObserver(self._on_event)
@@ -322,7 +325,7 @@ class World:
     def _observe(self) -> None:
         outstanding: dict[str, int] = {}
         for request in self.requests().values():
-            if request.is_min_ready:
+            if request.is_min_ready and request.id not in self.theirs:
                 self.written.add(request.id)
             if request.is_min_ready and request.state in WAITING:
                 label = request.node_types[0]
@@ -435,7 +438,9 @@ class World:
             owner=self.user,
             sequence=True,
         )
-        return path.rpartition("/")[2]
+        request_id = path.rpartition("/")[2]
+        self.theirs.add(request_id)
+        return request_id
 
     def use(self, label: str, seconds: float) -> bool:
         """A client takes a node from the stock; False if there is none."""
