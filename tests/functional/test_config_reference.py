@@ -16,6 +16,7 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -88,8 +89,8 @@ def _download(archive: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def fixtures() -> dict[str, str]:
-    """Nodepool's files by name, filled in as its tests fill them in."""
+def release() -> dict[str, str]:
+    """The YAML files and the documentation of Nodepool's release, by path."""
     archive = cache_directory() / f"{RELEASE}.tar.gz"
     if not archive.exists():
         _download(archive)
@@ -98,15 +99,23 @@ def fixtures() -> dict[str, str]:
     found: dict[str, str] = {}
     with tarfile.open(archive) as members:
         for member in members:
-            if member.name.startswith(FIXTURES) and member.name.endswith(".yaml"):
+            if member.isfile() and member.name.endswith((".yaml", ".rst")):
                 stream = members.extractfile(member)
                 assert stream is not None
-                found[member.name.removeprefix(FIXTURES)] = re.sub(
-                    r"\{([a-z_]+)\}",
-                    lambda name: FILLED_IN.get(name[1], name[1]),
-                    stream.read().decode(),
-                )
+                found[member.name] = stream.read().decode()
     return found
+
+
+@pytest.fixture(scope="module")
+def fixtures(release: dict[str, str]) -> dict[str, str]:
+    """Nodepool's files by name, filled in as its tests fill them in."""
+    return {
+        name.removeprefix(FIXTURES): re.sub(
+            r"\{([a-z_]+)\}", lambda name: FILLED_IN.get(name[1], name[1]), text
+        )
+        for name, text in release.items()
+        if name.startswith(FIXTURES) and name.endswith(".yaml")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +219,44 @@ def test_what_nodepool_takes_is_taken(
     }
     assert set(REFUSED) <= refused_there
     assert theirs["config_validate/metastatic_ok.yaml"]["valid"]
+
+
+@pytest.mark.parametrize("driver", ["openstack", "metastatic"])
+def test_examples_of_the_documentation(
+    driver: str, release: dict[str, str], tmp_path: Path
+) -> None:
+    """The example of a driver's page is taken, and means the same, with its labels defined."""
+    text = release[f"{RELEASE}/doc/source/{driver}.rst"]
+    block = re.search(
+        r"code-block:: yaml\n\n((?: +providers:\n)(?: .*\n|\n)+?)(?=\n {3}\.\.)", text
+    )
+    assert block is not None
+    example = yaml.safe_load(dedent(block[1]))
+    pools = [pool for provider in example["providers"] for pool in provider["pools"]]
+    used = [label for pool in pools for label in pool["labels"]]
+    path = tmp_path / "example.yaml"
+    defined = {
+        "labels": [{"name": name} for name in sorted({label["name"] for label in used})],
+        "diskimages": [
+            {"name": name} for name in sorted({label.get("diskimage", "x") for label in used})
+        ],
+    }
+    path.write_text(yaml.safe_dump({**defined, **example}))
+    answer = read_by_nodepool([path], {"example", "example2"}, tmp_path)[str(path)]
+    assert answer["valid"]
+    assert answer["providers"]
+    config = load(path.read_text(), tmp_path)
+    for name, provider in config.providers.items():
+        ours, expected = comparable(provider), answer["providers"][name]
+        assert ours is not None
+        for pool in ours["pools"]:
+            for label, theirs in expected["pools"][pool]["labels"].items():
+                if "image" in theirs and theirs["image"] is None:
+                    # The second provider has labels with images that it does not list.
+                    ours["pools"][pool]["labels"][label]["image"] = None
+        assert json.loads(json.dumps(ours)) == expected
+    unlisted = [warning for warning in config.warnings if "not uploaded" in str(warning)]
+    assert len(unlisted) == (2 if driver == "openstack" else 0)
 
 
 def test_generated_clouds(tmp_path: Path) -> None:
