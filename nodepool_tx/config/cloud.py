@@ -89,7 +89,8 @@ class CloudPool(PoolConfig):
 class CloudProvider(ProviderConfig):
     """One account in one cloud.
 
-    :ivar rate: calls of the cloud per second; 0 for as many as there are.
+    :ivar rate: calls of the cloud per second; 0 for as many as there are.  What
+        OpenStack's section gives are the seconds from one call to the next.
     :ivar boot_timeout: seconds from the server being active to its keys.
     :ivar launch_timeout: seconds from asking for a server to its being active.
     :ivar launch_retries: attempts in all before a node has failed.

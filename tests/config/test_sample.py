@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from nodepool_tx.config import (
     toplevel,
     validate_files,
 )
+from tests.config.parsing import parse
 
 SAMPLE = Path(__file__).parents[2] / "etc" / "nodepool.yaml.sample"
 
@@ -35,6 +37,19 @@ def test_the_sample_has_no_mistakes() -> None:
     code, text = validate_files(str(SAMPLE), env={})
     assert code == 0
     assert "ok, 1 provider, 2 pools, 4 labels, 4 static nodes, 1 disk image" in text
+
+
+def test_the_clouds_of_the_sample_have_no_mistakes() -> None:
+    """Without their comment signs they load, without a warning."""
+    text = re.sub(r"(?m)^  #(?=[- ] )", "  ", SAMPLE.read_text(encoding="utf-8"))
+    config = parse(text)
+    assert config.warnings == ()
+    assert {name: provider.driver for name, provider in config.providers.items()} == {
+        "rack": "static",
+        "cloud": "openstack",
+        "trial": "fake",
+        "shared": "metastatic",
+    }
 
 
 @pytest.mark.parametrize(
