@@ -98,7 +98,9 @@ class PoolReader:
     def read(self, places: list[Cursor]) -> tuple[OpenStackPool, ...]:
         """All pools that have a name."""
         names = UniqueNames("pool")
-        sections = (place.section("a pool of servers", _POOL_KEYS, _POOL_MISNOMERS) for place in places)
+        sections = (
+            place.section("a pool of servers", _POOL_KEYS, _POOL_MISNOMERS) for place in places
+        )
         pools = (self._pool(section, names) for section in sections if section is not None)
         return tuple(pool for pool in pools if pool.name)
 
