@@ -43,7 +43,7 @@ MAY_USE = {
     "providers": "config nodescan pools store txzookeeper work",
     "providers.cloud": "config model resources",
     "providers.openstack": "config model nodescan providers.cloud resources",
-    "providers.fake": "config providers.cloud providers.openstack",
+    "providers.fake": "config nodescan providers providers.cloud providers.openstack store",
     "providers.metastatic": "",
     "providers.static": "config model nodescan periodic pools providers store work",
     # The launcher around them.

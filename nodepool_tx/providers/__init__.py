@@ -1,6 +1,6 @@
 """Drivers: where the nodes of a provider come from, found by name.
 
-The static one is built in.  Packages add theirs through the entry point group
+Some are built in.  Packages add theirs through the entry point group
 ``nodepool_tx.drivers``: an object, or a class without arguments, with the
 driver's ``name``, a ``read`` for its section of the configuration (see
 :class:`nodepool_tx.config.drivers.DriverSection`) and a ``build`` for its
@@ -31,7 +31,10 @@ __all__ = [
 ]
 
 #: Driver name -> ``module:attribute`` of its description.
-BUILT_IN: Mapping[str, str] = {"static": "nodepool_tx.providers.static.driver:DRIVER"}
+BUILT_IN: Mapping[str, str] = {
+    "fake": "nodepool_tx.providers.fake.driver:DRIVER",
+    "static": "nodepool_tx.providers.static.driver:DRIVER",
+}
 
 
 class DriverError(Exception):

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from nodepool_tx.providers import (
+    BUILT_IN,
     BrokenDriver,
     DriverError,
     DriverRegistry,
@@ -54,7 +55,7 @@ def test_the_static_driver_is_built_in() -> None:
 def test_an_installed_driver_is_found(package: ModuleType, attribute: str) -> None:
     """A class is called without arguments, an object is taken as it is."""
     drivers = registry(f"{package.__name__}:{attribute}")
-    assert drivers.names() == {"static", "example"}
+    assert drivers.names() == {*BUILT_IN, "example"}
     found = drivers.find("example")
     assert found.name == "example"
     assert found.build("config", "context") == "service of config"  # type: ignore[arg-type]
@@ -77,7 +78,7 @@ def test_a_name_nobody_knows() -> None:
     with pytest.raises(UnknownDriver, match="no driver statik, did you mean static") as caught:
         DriverRegistry({}).find("statik")
     assert caught.value.driver == "statik"
-    with pytest.raises(UnknownDriver, match=r"no driver zzz \(there is: static\)"):
+    with pytest.raises(UnknownDriver, match=rf"no driver zzz \(there is: {', '.join(BUILT_IN)}\)"):
         DriverRegistry({}).find("zzz")
 
 

@@ -10,13 +10,25 @@ from twisted.internet.interfaces import IReactorTime
 
 from nodepool_tx.providers.fake.rules import Addresses, Identities, Refused, lasting
 
-__all__ = ["ROUTER", "FloatingAddress", "Network", "Networks", "Port", "Subnet"]
+__all__ = [
+    "ROUTER",
+    "SIMULATED_ADDRESSES",
+    "FloatingAddress",
+    "Network",
+    "Networks",
+    "Port",
+    "Subnet",
+]
 
 #: What Nodepool 11's simulated cloud called its networks.
 PUBLIC = "fake-public-network-name"
 PRIVATE = "fake-private-network-name"
 ISOLATED = "no-auto-ip-network-name"
 DUAL = "fake-ipv6-network-name"
+
+#: All addresses that servers are given: of IPv4 those set aside for benchmarks,
+#: of IPv6 those for documentation.
+SIMULATED_ADDRESSES = r"^(198\.1[89](\.[0-9]+){2}|2001:db8:[0-9a-f:]*)$"
 
 #: What joins the private network to the public one.
 ROUTER = lasting("router", "router")
