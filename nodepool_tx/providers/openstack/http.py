@@ -33,7 +33,7 @@ from nodepool_tx.providers.openstack.keystone import CloudSettings
 from nodepool_tx.providers.openstack.links import address_of
 from nodepool_tx.providers.openstack.tls import TLSPolicy
 from nodepool_tx.providers.openstack.transport import Answer
-from nodepool_tx.providers.openstack.trouble import explain
+from nodepool_tx.providers.openstack.trouble import explain, was_given_up
 
 __all__ = ["HttpTransport", "LogIn"]
 
@@ -257,8 +257,8 @@ class HttpTransport:
 
     def _told(self, request: _Request, error: Exception, watchdog: _Watchdog) -> Exception:
         """What to raise for what Twisted has raised."""
-        if isinstance(error, CancelledError) and not (watchdog.bitten or self._stopped):
-            return error
+        if was_given_up(error) and not (watchdog.bitten or self._stopped):
+            return CancelledError()
         where = f"{request.service} of cloud {self.cloud} at {request.host}"
         if watchdog.bitten:
             return CloudError(f"{where}: nothing moved for {request.timeout:.0f} seconds")

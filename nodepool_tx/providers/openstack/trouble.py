@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet import error as neterror
+from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseFailed
+from twisted.web.client import ResponseFailed, ResponseNeverReceived
 
 from nodepool_tx.providers.cloud.errors import CloudError
 
-__all__ = ["explain"]
+__all__ = ["explain", "was_given_up"]
 
 
 def explain(where: str, error: BaseException) -> CloudError:
@@ -23,6 +24,12 @@ def explain(where: str, error: BaseException) -> CloudError:
     if isinstance(error, CloudError):
         return error
     return CloudError(f"{where}: {_reason(error)}")
+
+
+def was_given_up(error: BaseException) -> bool:
+    """This is what comes of cancelling a request, in one of its forms."""
+    ours = (CancelledError, neterror.ConnectionAborted)
+    return any(isinstance(cause, ours) for cause in _causes(error))
 
 
 def _reason(error: BaseException) -> str:
@@ -46,11 +53,10 @@ def _reason(error: BaseException) -> str:
             return f"it cannot be reached: {cause}"
         if isinstance(cause, OSError) and cause.filename:
             return f"cannot read {cause.filename}: {cause.strerror}"
-    if any(isinstance(cause, ResponseFailed) for cause in causes):
+    if isinstance(error, ResponseFailed) and not isinstance(error, ResponseNeverReceived):
         return "the connection was cut in the middle of the answer"
-    if any(
-        isinstance(cause, (neterror.ConnectionDone, neterror.ConnectionLost)) for cause in causes
-    ):
+    closed = (neterror.ConnectionDone, neterror.ConnectionLost)
+    if any(isinstance(cause, closed) for cause in causes):
         return "the connection was closed before there was an answer"
     return f"{type(causes[-1]).__name__}: {causes[-1]}"
 

@@ -1,0 +1,1 @@
+"""What is shown with a real OpenStack; see :mod:`tests.servers.openstack` for what it has."""

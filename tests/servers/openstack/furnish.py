@@ -1,0 +1,142 @@
+"""What a new cloud is filled with, and how to see that it works."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import openstack
+from openstack.config import OpenStackConfig
+
+from tests.servers.openstack.settings import BROKEN, COMPUTES, PASSWORD
+
+__all__ = ["furnish", "identities", "wait_until_it_works"]
+
+_SERVICES = {
+    "image": "glance",
+    "placement": "placement",
+    "compute": "nova",
+    "network": "neutron",
+    "block-storage": "cinder",
+}
+_TIMEOUT = 180.0
+
+
+def _connect(clouds_yaml: Path, cloud: str) -> Any:
+    config = OpenStackConfig(config_files=[str(clouds_yaml)], load_envvars=False)
+    return openstack.connection.Connection(config=config.get_one(cloud=cloud))
+
+
+def identities(clouds_yaml: Path, endpoints: Mapping[str, str]) -> None:
+    """Users, projects, and the catalog; Keystone is enough for that."""
+    with _connect(clouds_yaml, "real") as cloud:
+        keystone = cloud.identity
+        roles = {role.name: role.id for role in keystone.roles()}
+        services = keystone.create_project(name="service", domain_id="default")
+        for kind, name in _SERVICES.items():
+            user = keystone.create_user(name=name, domain_id="default", password=PASSWORD)
+            for role in ("admin", "service"):
+                keystone.assign_project_role_to_user(services, user, roles[role])
+            entry = keystone.create_service(name=name, type=kind)
+            for interface in ("public", "internal", "admin"):
+                keystone.create_endpoint(
+                    service_id=entry.id,
+                    interface=interface,
+                    url=endpoints[kind],
+                    region_id="RegionOne",
+                )
+        member = keystone.create_user(name="ci", domain_id="default", password=PASSWORD)
+        for name in ("ci", "ci-small"):
+            project = keystone.create_project(name=name, domain_id="default")
+            keystone.assign_project_role_to_user(project, member, roles["member"])
+
+
+def furnish(clouds_yaml: Path) -> None:
+    """Flavors, an image, networks, key pairs, zones and quotas."""
+    with _connect(clouds_yaml, "real") as admin, _connect(clouds_yaml, "real-member") as member:
+        _flavors_and_images(admin)
+        _networks(admin)
+        for cloud in (admin, member):
+            cloud.compute.create_keypair(name="key")
+        small = admin.identity.find_project("ci-small", ignore_missing=False)
+        admin.set_compute_quotas(small.id, instances=3, cores=6)
+        _wait(
+            lambda: _computes_up(admin) and len(list(admin.compute.hypervisors())) > len(COMPUTES)
+        )
+        for zone, hosts in {"az1": COMPUTES, BROKEN: (BROKEN,)}.items():
+            aggregate = admin.compute.create_aggregate(name=zone, availability_zone=zone)
+            for host in hosts:
+                admin.compute.add_host_to_aggregate(aggregate, host)
+
+
+def _flavors_and_images(admin: Any) -> None:
+    sizes = {
+        "m1.tiny": (512, 1, 1),
+        "m1.small": (2048, 1, 20),
+        "m1.large": (8192, 4, 80),
+        # No host has such a disk: a server of this flavor ends in ERROR.
+        "m1.impossible": (512, 1, 100_000_000),
+    }
+    for name, (ram, cores, disk) in sizes.items():
+        admin.compute.create_flavor(name=name, ram=ram, vcpus=cores, disk=disk)
+    admin.image.create_image(
+        name="tiny",
+        disk_format="raw",
+        container_format="bare",
+        visibility="public",
+        data=io.BytesIO(bytes(1 << 16)),
+        wait=True,
+    )
+
+
+def _networks(admin: Any) -> None:
+    network = admin.network
+    public = network.create_network(
+        name="public", is_router_external=True, provider_network_type="local"
+    )
+    network.create_subnet(
+        network_id=public.id,
+        name="public",
+        ip_version=4,
+        cidr="203.0.113.0/24",
+        gateway_ip="203.0.113.1",
+        is_dhcp_enabled=False,
+    )
+    private = network.create_network(name="private", is_shared=True)
+    subnet = network.create_subnet(
+        network_id=private.id, name="private", ip_version=4, cidr="10.99.0.0/20"
+    )
+    router = network.create_router(name="router", external_gateway_info={"network_id": public.id})
+    network.add_interface_to_router(router, subnet_id=subnet.id)
+
+
+def wait_until_it_works(clouds_yaml: Path) -> None:
+    """A server is made and deleted: the first takes seconds longer than any other."""
+    with _connect(clouds_yaml, "real") as admin, _connect(clouds_yaml, "real-member") as member:
+        _wait(lambda: _computes_up(admin))
+        compute = member.compute
+        server = compute.create_server(
+            name="first",
+            flavor_id=compute.find_flavor("m1.tiny").id,
+            image_id=member.image.find_image("tiny").id,
+            networks=[{"uuid": member.network.find_network("private").id}],
+        )
+        compute.wait_for_server(server, interval=0.2, wait=_TIMEOUT)
+        compute.delete_server(server)
+        compute.wait_for_delete(server, interval=0.2, wait=_TIMEOUT)
+
+
+def _computes_up(admin: Any) -> bool:
+    services = list(admin.compute.services(binary="nova-compute"))
+    return {each.host for each in services if each.state == "up"} == {*COMPUTES, BROKEN}
+
+
+def _wait(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _TIMEOUT
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the compute services did not come up")
+        time.sleep(0.3)
