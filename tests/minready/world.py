@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from typing import Any
 
 import attrs
@@ -31,6 +32,7 @@ from nodepool_tx.store.codec import (
 )
 from nodepool_tx.store.store import Store
 from nodepool_tx.testing.zookeeper import MemoryZookeeper
+from nodepool_tx.txzookeeper.interface import SessionState
 
 EPOCH = 1_700_000_000.0
 WAITING = (RequestState.REQUESTED, RequestState.PENDING)
@@ -178,8 +180,13 @@ class Cloud:
 
     def work(self) -> None:
         """One pass over everything that is the cloud's to do."""
-        if not self.process.alive or self.world.inspector.stat(self.path) is None:
+        if not self.process.alive or self.process.client.state is not SessionState.CONNECTED:
             return
+        stat = self.world.inspector.stat
+        if stat(self.path) is None:
+            # The session is another one: what belonged to the old one is gone.
+            self._locks = {which: path for which, path in self._locks.items() if stat(path)}
+            self.show()
         for node in self.world.nodes().values():
             if node.provider == self.provider:
                 self._care(node)
@@ -200,6 +207,7 @@ class Cloud:
         elif node.state is NodeState.DELETING and now - node.state_time >= 20.0:
             self._locks.pop(node.id, None)
             world.inspector.delete_tree(paths.node(node.id))
+            world.gone.append(node)
         elif node.state in (NodeState.INIT, NodeState.BUILDING):
             if node.id not in self._locks:
                 if world.locked(node.id):
@@ -226,7 +234,7 @@ class Cloud:
             for node in world.nodes().values()
             if node.provider == self.provider
             and node.state is NodeState.BUILDING
-            and not node.allocated_to
+            and node.allocated_to in (None, request.id)
             and set(request.node_types) <= set(node.type)
         ]
         room = sum(n.provider == self.provider for n in world.nodes().values()) < self.capacity
@@ -294,12 +302,15 @@ class World:
     :ivar most: the most min-ready requests that were outstanding at any time, by label.
     :ivar written: the requests that the launchers here have written.
     :ivar theirs: those of others.
+    :ivar gone: nodes that were deleted, as they were last.
+    :ivar uses: ids of the nodes that clients took.
+    :ivar stocked: the most nodes that were on their way or in stock, by label.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, latency: float = 0.0) -> None:
         self.clock = Clock()
         self.clock.advance(EPOCH)
-        self.zookeeper = MemoryZookeeper(self.clock)
+        self.zookeeper = MemoryZookeeper(self.clock, latency=latency)
         self.inspector = self.zookeeper.inspector
         self.user = self.zookeeper.client()
         self.user.connect()
@@ -308,6 +319,9 @@ class World:
         self.most: dict[str, int] = {}
         self.written: set[str] = set()
         self.theirs: set[str] = set()
+        self.gone: list[Node] = []
+        self.uses: list[str] = []
+        self.stocked: dict[str, int] = {}
         self.failures: list[LogEvent] = []
         self._uses: list[tuple[float, str, str]] = []
         globalLogPublisher.addObserver(self._on_event)
@@ -365,6 +379,13 @@ class World:
         for process in self.processes:
             process.cloud.work()
             self.settle()
+        stocked = Counter(
+            node.type[0]
+            for node in self.nodes().values()
+            if node.state in (NodeState.INIT, NodeState.BUILDING, NodeState.READY)
+        )
+        for label, count in stocked.items():
+            self.stocked[label] = max(self.stocked.get(label, 0), count)
 
     # -- looking ---------------------------------------------------------
 
@@ -451,6 +472,7 @@ class World:
                 f"{paths.node_lock(node.id)}/{'1' * 32}__lock__", owner=self.user, sequence=True
             )
             self.write(node.in_state(NodeState.IN_USE, self.clock.seconds()))
+            self.uses.append(node.id)
             self._uses.append((self.clock.seconds() + seconds, node.id, lock))
             return True
         return False
