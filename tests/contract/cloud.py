@@ -13,7 +13,7 @@ to it that nothing is both named there and provided, or neither.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -269,13 +269,13 @@ class AdapterContract(AdapterStage):
         await self.break_the_api()
         self.mend_later()
         broken = self.adapter()
-        calls: list[Awaitable[Any]] = [
-            broken.create(self.order("0000000002")),
-            broken.delete(instance.external_id),
-            broken.list_instances(),
-        ]
+        calls: tuple[Callable[[], Awaitable[Any]], ...] = (
+            lambda: broken.create(self.order("0000000002")),
+            lambda: broken.delete(instance.external_id),
+            broken.list_instances,
+        )
         for call in calls:
-            error = await self.refused(call, CloudError)
+            error = await self.refused(call(), CloudError)
             self.check(
                 not isinstance(error, (Gone, OverQuota, NoCapacity, InvalidConfiguration)),
                 f"a broken API is taken for {error!r}",
