@@ -176,7 +176,9 @@ class Attempt:
 
     async def _finish(self, instance: Instance) -> Instance | None:
         account, order = self.account, self.order
-        return await account.calls.call("finish", lambda: account.adapter.finish(order, instance))
+        return await account.calls.call(
+            "finish", lambda: account.adapter.finish(order, instance), first=True
+        )
 
     # -- reaching --------------------------------------------------------
 

@@ -27,6 +27,9 @@ __all__ = ["Housekeeping"]
 #: Nodes looked at in one turn of the reactor.
 NODES_PER_TURN = 500
 
+#: Seconds for which a node is left alone that we have made a mistake with.
+SHUNNED_FOR = 60.0
+
 #: Seconds after which what was written together with a node is known here.
 SETTLED_AFTER = 30.0
 
@@ -59,6 +62,8 @@ class Housekeeping:
         self._owner = owner
         self._gives_up = gives_up
         self._marked: dict[str, None] = {}
+        #: What we have failed at by a mistake of ours, and when to try it again.
+        self._shunned: dict[str, float] = {}
         self._next: IDelayedCall | None = None
 
     # -- what wakes it ---------------------------------------------------
@@ -67,6 +72,7 @@ class Housekeeping:
         """Look at a node that was changed or let go."""
         if change.after is None:
             self._marked.pop(change.node_id, None)
+            self._shunned.pop(change.node_id, None)
         elif (
             not change.locked_after
             and change.after.provider == self._account.name
@@ -78,6 +84,10 @@ class Housekeeping:
         """Look at a node soon."""
         self._marked[node_id] = None
         self._wake()
+
+    def shun(self, node_id: str) -> None:
+        """Leave a node alone for a while, so that a mistake is not made again at once."""
+        self._shunned[node_id] = self._account.clock.seconds() + SHUNNED_FOR
 
     def mark_all(self) -> None:
         """Look at every node soon."""
@@ -122,6 +132,9 @@ class Housekeeping:
             return
         if node_id in self._launches or node_id in self._removals:
             return
+        if self._shunned.get(node_id, 0.0) > self._account.clock.seconds():
+            return
+        self._shunned.pop(node_id, None)
         verdict = self.judge(node)
         if verdict.fate is Fate.DELETE and self._owner():
             self._removals.put(node, self._still_to_go)

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import attrs
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from nodepool_tx.config.cloud import CloudLabel, CloudPool
-from nodepool_tx.model import Node, NodeRequest, NodeState
+from nodepool_tx.model import IllegalTransition, Node, NodeRequest, NodeState
 from nodepool_tx.providers.cloud import records
 from nodepool_tx.providers.cloud.account import Account
 from nodepool_tx.providers.cloud.attempt import Attempt
@@ -25,7 +26,7 @@ from nodepool_tx.providers.cloud.errors import (
     NoCapacity,
     OverQuota,
 )
-from nodepool_tx.providers.cloud.holding import Hold
+from nodepool_tx.providers.cloud.holding import Hold, NotHeld
 from nodepool_tx.providers.cloud.images import choose_image
 from nodepool_tx.providers.cloud.interface import (
     PROVIDER_NAME,
@@ -95,7 +96,10 @@ class Launch:
             try:
                 self.attempt = await self._prepare(external_id)
                 keys = await self.attempt.run()
-            except CloudError as error:
+            except (NotHeld, IllegalTransition, CancelledError):
+                raise
+            except Exception as e:
+                error = self._understood(e)
                 ticket.failed(error)
                 final = self._judge(error)
                 if final is not None:
@@ -165,6 +169,13 @@ class Launch:
         )
 
     # -- failing ---------------------------------------------------------
+
+    def _understood(self, error: Exception) -> CloudError:
+        """What went wrong; a mistake of ours is a failed attempt, too."""
+        if isinstance(error, CloudError):
+            return error
+        self._log.failure("the launch of node {node_id} failed", node_id=self.hold.node_id)
+        return CloudError(f"{type(error).__name__}: {error}")
 
     def _judge(self, error: CloudError) -> NodeState | None:
         """What the node comes to after an attempt that failed; None for another attempt."""

@@ -47,17 +47,20 @@ class _Entry:
     launch: Launch | None = None
     task: Deferred[None] | None = None
     cut: _Cut | None = None
+    #: It ended as launches end.
+    well: bool = False
 
 
 class Launches:
     """Starts launches, and ends each in order whatever happens to it.
 
-    :param ended: called with a node when nothing of its launch runs any more.
+    :param ended: called with a node when nothing of its launch runs any more,
+        and whether that was a mistake of ours.
     """
 
     _log = Logger()
 
-    def __init__(self, account: Account, ended: Callable[[str], None]) -> None:
+    def __init__(self, account: Account, ended: Callable[[str, bool], None]) -> None:
         self._account = account
         self._ended = ended
         self._entries: dict[str, _Entry] = {}
@@ -123,9 +126,11 @@ class Launches:
             node = await entry.hold.take()
             if node is None or not fit(node):
                 self._log.debug("node {node_id} is not for us to make", node_id=entry.node_id)
+                entry.well = True
                 return
             entry.hold.when_lost(lambda: self._cut_off(entry, _Cut.LOST))
             await self._launch(entry, node, request)
+            entry.well = True
         except ConnectionClosedError:
             # There will be no session any more: whoever is next goes on.
             pass
@@ -134,7 +139,7 @@ class Launches:
                 await entry.hold.release()
             finally:
                 del self._entries[entry.node_id]
-                self._ended(entry.node_id)
+                self._ended(entry.node_id, not entry.well and entry.cut is None)
 
     async def _launch(self, entry: _Entry, node: Node, request: NodeRequest | None) -> None:
         account = self._account

@@ -27,6 +27,9 @@ T = TypeVar("T")
 #: Seconds after which an ordinary call is given up.
 TIMEOUT = 60.0
 
+#: How many may go before those who wait, one after the other.
+_FIRST_IN_A_ROW = 3
+
 #: Seconds for which a cloud may ask to be left in peace at a time.
 LONGEST_HOLD_OFF = 300.0
 
@@ -43,29 +46,35 @@ class Pacer:
         #: No turn is given before this (the clock's seconds).
         self._not_before = -math.inf
         self._queue: OrderedDict[Deferred[None], None] = OrderedDict()
+        #: Those who go first, and how many of them have, one after the other.
+        self._first: OrderedDict[Deferred[None], None] = OrderedDict()
+        self._gone_first = 0
         self._timer: IDelayedCall | None = None
 
     @property
     def waiting(self) -> int:
         """How many wait for their turn."""
-        return len(self._queue)
+        return len(self._queue) + len(self._first)
 
     @property
     def held_until(self) -> float | None:
         """When the next turn may be given; None if that is now."""
         return self._not_before if self._not_before > self._clock.seconds() else None
 
-    def turn(self) -> Deferred[None]:
+    def turn(self, *, first: bool = False) -> Deferred[None]:
         """Fires when it is the caller's turn, which is taken with that.
 
         Cancelling it leaves the queue and costs the others nothing.
+
+        :param first: go before those who wait, of whom every fourth turn is
+            one's however many go first.
         """
         turn: Deferred[None] = Deferred(self._leave)
-        if not self._queue and self._clock.seconds() >= self._not_before:
+        if not self.waiting and self._clock.seconds() >= self._not_before:
             self._take()
             turn.callback(None)
         else:
-            self._queue[turn] = None
+            (self._first if first else self._queue)[turn] = None
             self._arm()
         return turn
 
@@ -80,11 +89,12 @@ class Pacer:
 
     def _leave(self, turn: Deferred[None]) -> None:
         self._queue.pop(turn, None)
-        if not self._queue:
+        self._first.pop(turn, None)
+        if not self.waiting:
             self._disarm()
 
     def _arm(self) -> None:
-        if self._queue and self._timer is None:
+        if self.waiting and self._timer is None:
             wait = max(0.0, self._not_before - self._clock.seconds())
             # One in each turn of the reactor, also without spacing.
             self._timer = self._clock.callLater(wait, self._next)
@@ -96,7 +106,12 @@ class Pacer:
 
     def _next(self) -> None:
         self._timer = None
-        turn, _ = self._queue.popitem(last=False)
+        if self._first and (self._gone_first < _FIRST_IN_A_ROW or not self._queue):
+            self._gone_first += 1
+            turn, _ = self._first.popitem(last=False)
+        else:
+            self._gone_first = 0
+            turn, _ = self._queue.popitem(last=False)
         self._take()
         self._arm()
         turn.callback(None)
@@ -140,16 +155,23 @@ class Calls:
         return dict(self._counts)
 
     async def call(
-        self, method: str, begin: Callable[[], Awaitable[T]], *, timeout: float | None = None
+        self,
+        method: str,
+        begin: Callable[[], Awaitable[T]],
+        *,
+        timeout: float | None = None,
+        first: bool = False,
     ) -> T:
         """What ``begin()`` comes to, as soon as it is its turn.
 
         :param method: the adapter's method, for counters and messages.
         :param timeout: in seconds, from the turn on.
+        :param first: go before the calls that wait for their turn: what many
+            wait for must not wait behind them.
         :raises CloudError: it failed, or took too long.
         :raises RetryLater: likewise; the next turn comes when the cloud allows.
         """
-        await self.pacer.turn()
+        await self.pacer.turn(first=first)
         began = self._clock.seconds()
         try:
             result = await self._bounded(method, begin, timeout or self._timeout)

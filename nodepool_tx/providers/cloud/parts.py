@@ -32,7 +32,7 @@ def open_account(
     calls = Calls(clock, Pacer(clock, config.rate), name)
     poller = Poller(
         clock,
-        lambda: calls.call("list_instances", adapter.list_instances),
+        lambda: calls.call("list_instances", adapter.list_instances, first=True),
         adapter.poll_interval,
         name,
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import attrs
 from kazoo.exceptions import ConnectionClosedError
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -42,12 +42,13 @@ class _Removal:
 class Removals:
     """The nodes that are being removed, and those in line, the oldest first.
 
-    :param ended: called with a node that is removed, or left as it is.
+    :param ended: called with a node that is removed, or left as it is, and
+        whether that was a mistake of ours.
     """
 
     _log = Logger()
 
-    def __init__(self, account: Account, ended: Callable[[str], None]) -> None:
+    def __init__(self, account: Account, ended: Callable[[str, bool], None]) -> None:
         self._account = account
         self._ended = ended
         self._tracker = Tracker(account.clock)
@@ -144,6 +145,7 @@ class Removals:
 
     async def _run(self, removal: _Removal) -> None:
         hold = Hold(self._account.store, removal.node_id, self._account.identifier(None))
+        crashed = False
         try:
             node = await hold.take()
             reason = removal.why(node) if node is not None else None
@@ -159,18 +161,23 @@ class Removals:
         except ConnectionClosedError:
             # There will be no session any more: whoever is next goes on.
             pass
+        except CancelledError:
+            raise
+        except Exception:
+            crashed = True
+            raise
         finally:
             try:
                 await hold.release()
             finally:
                 self._begun(removal)
                 del self._under_way[removal.node_id]
-                self._end(removal)
+                self._end(removal, crashed=crashed)
 
-    def _end(self, removal: _Removal) -> None:
+    def _end(self, removal: _Removal, *, crashed: bool = False) -> None:
         if removal.reserved:
             self._account.store.nodes.unreserve([removal.node_id])
-        self._ended(removal.node_id)
+        self._ended(removal.node_id, crashed)
 
     async def _remove(self, removal: _Removal, hold: Hold, reason: str) -> None:
         account, before = self._account, hold.node
@@ -185,12 +192,14 @@ class Removals:
         now = account.clock.seconds()
         await hold.write(lambda node: _deleting(node, now))
         self._begun(removal)
-        for external_id in await self._servers(hold.node, before.state):
+        servers = await self._servers(hold.node, before.state)
+        for external_id in servers:
             removal.external_id = external_id
             # Whoever holds the node meanwhile: its server is to go.
             await account.deletions.until_gone(external_id)
         await hold.remove()
-        account.quota.freed()
+        if servers and before.state is not NodeState.ABORTED:
+            account.quota.freed()
         self._log.info(
             "node {node_id} of {provider} is gone", node_id=before.id, provider=account.name
         )

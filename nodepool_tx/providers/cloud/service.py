@@ -19,6 +19,7 @@ from nodepool_tx.pools.admission import Admission
 from nodepool_tx.pools.interface import PoolSettings
 from nodepool_tx.pools.service import PoolService
 from nodepool_tx.providers.cloud import status
+from nodepool_tx.providers.cloud.errors import CloudError
 from nodepool_tx.providers.cloud.housekeeping import Housekeeping
 from nodepool_tx.providers.cloud.interface import CloudAdapter
 from nodepool_tx.providers.cloud.launches import Launches
@@ -283,8 +284,10 @@ class CloudProviderService(MultiService):
             if change.after is None:
                 self._on_progress()
 
-    def _on_ended(self, node_id: str) -> None:
+    def _on_ended(self, node_id: str, crashed: bool) -> None:
         """Nothing is done here any more about a node: see what is to be done next."""
+        if crashed:
+            self._housekeeping.shun(node_id)
         if self._phase in (Phase.ACTIVE, Phase.DRAINING):
             self._housekeeping.mark(node_id)
             self._on_progress()
@@ -339,8 +342,16 @@ class CloudProviderService(MultiService):
 
     async def _sweep(self) -> None:
         if self._may_look_after():
-            await self._tracker.run(
-                "sweeping up what is left over", self._leaks.sweep(self._may_look_after)
+            await self._tracker.run("sweeping up what is left over", self._sweep_up())
+
+    async def _sweep_up(self) -> None:
+        try:
+            await self._leaks.sweep(self._may_look_after)
+        except CloudError as e:
+            self._log.warn(
+                "provider {provider}: what is left over cannot be found: {reason}",
+                provider=self.name,
+                reason=str(e),
             )
 
     # -- for the pools ---------------------------------------------------

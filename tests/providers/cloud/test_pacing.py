@@ -274,3 +274,41 @@ class CallsTests(SynchronousTestCase):
         until = self.pacer.held_until
         assert until is not None
         self.assertLessEqual(until, 1)
+
+
+class TestGoingFirst(SynchronousTestCase):
+    """Calls that many wait for do not wait behind those that make more to wait for."""
+
+    def test_first(self) -> None:
+        """Who goes first goes before all who wait."""
+        clock, order = Clock(), []
+        pacer = Pacer(clock, 1.0)
+        pacer.turn()
+        for name in ("a", "b"):
+            pacer.turn().addCallback(lambda _, name=name: order.append(name))
+        pacer.turn(first=True).addCallback(lambda _: order.append("first"))
+        clock.pump([1.0] * 3)
+        self.assertEqual(order, ["first", "a", "b"])
+
+    def test_not_always(self) -> None:
+        """However many go first, the others have every fourth turn."""
+        clock, order = Clock(), []
+        pacer = Pacer(clock, 1.0)
+        pacer.turn()
+        for name in ("a", "b"):
+            pacer.turn().addCallback(lambda _, name=name: order.append(name))
+        for _ in range(7):
+            pacer.turn(first=True).addCallback(lambda _: order.append("first"))
+        clock.pump([1.0] * 9)
+        self.assertEqual(order, [*["first"] * 3, "a", *["first"] * 3, "b", "first"])
+        self.assertEqual(pacer.waiting, 0)
+
+    def test_leaving(self) -> None:
+        """Who goes first may leave, too."""
+        clock = Clock()
+        pacer = Pacer(clock, 1.0)
+        pacer.turn()
+        turn = pacer.turn(first=True)
+        turn.cancel()
+        self.failureResultOf(turn, CancelledError)
+        self.assertEqual((pacer.waiting, clock.getDelayedCalls()), (0, []))

@@ -35,9 +35,9 @@ __all__ = ["Launcher", "ServerScanner", "World", "WorldTestCase", "cloud_label",
 RESTLESS = 100_000
 
 
-def cloud_label(name: str, image: str = "debian", **changes: Any) -> CloudLabel:
+def cloud_label(name: str, **changes: Any) -> CloudLabel:
     """A label with an image that is in the cloud already."""
-    return CloudLabel(name=name, **{"image": CloudImage(name=image, username="zuul"), **changes})
+    return CloudLabel(name=name, **{"image": CloudImage(name="debian", username="zuul"), **changes})
 
 
 def cloud_provider(
@@ -253,15 +253,11 @@ class World:
         self.settle()
         return decode_request(path.rpartition("/")[2], encode_request(request))
 
-    def order(
-        self, service: CloudProviderService, label: str = "small", **changes: Any
-    ) -> str:
+    def order(self, service: CloudProviderService, label: str = "small", **changes: Any) -> str:
         """Have a node made as a pool does: its record first; returns its id."""
         request = self.request(label)
         pool = service.config.pools[0].name
-        node = service.making.draft(
-            pool, label, request, service.making.zone_for(pool, [label])
-        )
+        node = service.making.draft(pool, label, request, service.making.zone_for(pool, [label]))
         node_id = self.put_node(attrs.evolve(node, **changes))
         service.making.make(node_id, request)
         self.settle()
