@@ -42,7 +42,7 @@ MAY_USE = {
     # Where nodes come from; drivers know all but each other.
     "providers": "config nodescan pools store txzookeeper work",
     "providers.cloud": "config model resources",
-    "providers.openstack": "config model nodescan providers.cloud resources",
+    "providers.openstack": "config model nodescan providers providers.cloud resources",
     "providers.fake": "config nodescan providers providers.cloud providers.openstack store",
     "providers.metastatic": "",
     "providers.static": "config model nodescan periodic pools providers store work",

@@ -69,8 +69,8 @@ def test_installed_packages_are_looked_up_by_default() -> None:
 
 def test_a_driver_of_nodepool_that_is_missing_here() -> None:
     """Not a mistake of the operator, and said so."""
-    with pytest.raises(DriverUnavailable, match="openstack is not available in this version"):
-        DriverRegistry({}).find("openstack")
+    with pytest.raises(DriverUnavailable, match="aws is not available in this version"):
+        DriverRegistry({}).find("aws")
 
 
 def test_a_name_nobody_knows() -> None:
