@@ -76,6 +76,7 @@ class LabelKeeper:
         )
         self._standing = False
         self._resigned: Deferred[None] = succeed(None)
+        self._catching_up: Deferred[None] = succeed(None)
         self._stopped = False
         self._alarm: IDelayedCall | None = None
         self._flight = SingleFlight(self._act, f"min-ready of {label}")
@@ -111,6 +112,8 @@ class LabelKeeper:
         """Do no more; fires when nothing is in flight and another can lead."""
         self._stopped = True
         self._set_alarm()
+        # It waits for a connection, which may not come while we are stopped.
+        self._catching_up.cancel()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -204,7 +207,8 @@ class LabelKeeper:
     async def _act(self) -> None:
         """Decide on what the tables show once they have caught up, and do it."""
         try:
-            await self._store.barrier()
+            self._catching_up = Deferred.fromCoroutine(self._store.barrier())
+            await self._catching_up
             for request in self._finished():
                 if self._stopped:
                     return

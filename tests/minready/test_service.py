@@ -146,6 +146,7 @@ class AskingTests(WorldTestCase):
         process = self.world.start(config_of({"small": 1}))
         process.min_ready.stopService()
         self.world.settle()
+        process.cloud.online = False
         self.world.inspector.delete(process.cloud.path)
         for request in self.world.asked():
             self.world.inspector.delete(paths.request(request.id))
@@ -535,8 +536,13 @@ class LeadTests(WorldTestCase):
         self.assertEqual(self.world.inspector.dump(paths.min_ready_election("small") + "/"), {})
 
     def test_stopping_without_a_connection(self) -> None:
-        """It is not waited for."""
-        process = self.world.start(config_of({"small": 1}))
-        self.world.inspector.suspend(process.client)
-        self.world.settle()
-        self.successResultOf(process.min_ready.stopService())
+        """It is not waited for, whatever was about to be done."""
+        for idle in (True, False):
+            process = self.world.start(config_of({"small": 1}))
+            self.world.wait(120.0)
+            if not idle:
+                self.world.use("small", 60.0)
+                self.world.clock.advance(0)
+            self.world.inspector.suspend(process.client)
+            self.world.settle()
+            self.successResultOf(process.min_ready.stopService())

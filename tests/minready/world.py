@@ -140,6 +140,7 @@ class Cloud:
     :param capacity: nodes it may have at once.
     :param build: seconds from taking a request to the node being ready.
     :ivar refuses: while it is True, no node comes up.
+    :ivar online: while it is False, it does nothing.
     """
 
     def __init__(
@@ -151,6 +152,7 @@ class Cloud:
         self.capacity = capacity
         self.build = build
         self.refuses = False
+        self.online = True
         self.id = f"{process.name}-PoolWorker.{provider}-main"
         self.path = ""
         self._locks: dict[str, str] = {}
@@ -180,7 +182,8 @@ class Cloud:
 
     def work(self) -> None:
         """One pass over everything that is the cloud's to do."""
-        if not self.process.alive or self.process.client.state is not SessionState.CONNECTED:
+        connected = self.process.client.state is SessionState.CONNECTED
+        if not (self.process.alive and connected and self.online):
             return
         stat = self.world.inspector.stat
         if stat(self.path) is None:
