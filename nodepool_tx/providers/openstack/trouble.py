@@ -47,7 +47,7 @@ def _reason(error: BaseException) -> str:
             return "its name is not known; see the endpoint in the catalog and this host's DNS"
         if isinstance(cause, neterror.ConnectionRefusedError):
             return "the connection is refused; is the service running?"
-        if isinstance(cause, neterror.TimeoutError):
+        if isinstance(cause, (neterror.TimeoutError, neterror.TCPTimedOutError)):
             return "it cannot be reached in time; see networks and firewalls"
         if isinstance(cause, neterror.ConnectError):
             return f"it cannot be reached: {cause}"

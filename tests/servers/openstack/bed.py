@@ -92,6 +92,9 @@ class OpenStack:
                         self._start_again(snapshot)
                     else:
                         self._start_new(snapshot)
+            self._start_computes()
+            furnish.add_computes(self.clouds_yaml)
+            self._step("compute hosts")
             furnish.wait_until_it_works(self.clouds_yaml)
             self._processes.check()
             self._step("ready")
@@ -116,7 +119,7 @@ class OpenStack:
         self._step("database")
         self._start_keystone()
         self._start_services()
-        self._wait_for_services()
+        self._wait_for_ports()
         self._step("services started")
 
     def _start_new(self, snapshot: Snapshot) -> None:
@@ -132,7 +135,7 @@ class OpenStack:
         furnish.identities(self.clouds_yaml, site.endpoints)
         self._step("users and catalog")
         self._start_services()
-        self._wait_for_services()
+        self._wait_for_ports()
         furnish.furnish(self.clouds_yaml)
         self._step("furnished")
         snapshot.take(self._processes)
@@ -255,7 +258,6 @@ class OpenStack:
         site = self._configured
         etc = site.etc
         nova = ["--config-file", etc / "nova/nova.conf"]
-        self._processes.wait_for_port("rabbitmq", site.ports["rabbitmq"])
         self._processes.start("nova-conductor", [self._bin("nova-conductor"), *nova])
         self._api("placement", "placement.wsgi.api", OS_PLACEMENT_CONFIG_DIR=etc / "placement")
         self._processes.start("nova-scheduler", [self._bin("nova-scheduler"), *nova])
@@ -266,12 +268,6 @@ class OpenStack:
             OS_NEUTRON_CONFIG_FILES="neutron.conf;ml2_conf.ini",
             PYTHONPATH=self._neutron_plugin(),
         )
-        for host in (*COMPUTES, BROKEN):
-            files = [etc / "nova/nova-compute.conf", etc / f"nova/{host}.conf"]
-            self._processes.start(
-                f"nova-compute-{host}",
-                [self._bin("nova-compute"), *(w for f in files for w in ("--config-file", f))],
-            )
         self._api(
             "nova",
             "nova.wsgi.osapi_compute",
@@ -285,9 +281,27 @@ class OpenStack:
             more=("--pyargv", f"--config-file {etc / 'cinder/cinder.conf'}"),
         )
 
-    def _wait_for_services(self) -> None:
+    def _wait_for_ports(self) -> None:
+        """uWSGI listens before the service in it works; it lets requests wait."""
         for name in ("keystone", "placement", "neutron", "nova", "glance", "cinder"):
             self._processes.wait_for_port(name, self._configured.ports[name])
+
+    def _start_computes(self) -> None:
+        """Not before there is a conductor: they would look again only after ten seconds.
+
+        New ones each time, as the fake hypervisor does not know itself again.
+        """
+        etc = self._configured.etc
+        self._processes.wait("nova-conductor", lambda: self._said("nova-conductor", "Starting"))
+        for host in (*COMPUTES, BROKEN):
+            files = [etc / "nova/nova-compute.conf", etc / f"nova/{host}.conf"]
+            self._processes.start(
+                f"nova-compute-{host}",
+                [self._bin("nova-compute"), *(w for f in files for w in ("--config-file", f))],
+            )
+
+    def _said(self, name: str, words: str) -> bool:
+        return words in self._processes.log(name, 1000)
 
     def _api(self, name: str, module: str, *, more: Sequence[str] = (), **env: str | Path) -> None:
         """Start an API server under uWSGI."""

@@ -13,7 +13,7 @@ from openstack.config import OpenStackConfig
 
 from tests.servers.openstack.settings import BROKEN, COMPUTES, PASSWORD
 
-__all__ = ["furnish", "identities", "wait_until_it_works"]
+__all__ = ["add_computes", "furnish", "identities", "wait_until_it_works"]
 
 _SERVICES = {
     "image": "glance",
@@ -55,7 +55,7 @@ def identities(clouds_yaml: Path, endpoints: Mapping[str, str]) -> None:
 
 
 def furnish(clouds_yaml: Path) -> None:
-    """Flavors, an image, networks, key pairs, zones and quotas."""
+    """Flavors, an image, networks, key pairs and quotas: all that needs no compute host."""
     with _connect(clouds_yaml, "real") as admin, _connect(clouds_yaml, "real-member") as member:
         _flavors_and_images(admin)
         _networks(admin)
@@ -63,9 +63,13 @@ def furnish(clouds_yaml: Path) -> None:
             cloud.compute.create_keypair(name="key")
         small = admin.identity.find_project("ci-small", ignore_missing=False)
         admin.set_compute_quotas(small.id, instances=3, cores=6)
-        _wait(
-            lambda: _computes_up(admin) and len(list(admin.compute.hypervisors())) > len(COMPUTES)
-        )
+
+
+def add_computes(clouds_yaml: Path) -> None:
+    """The zones, with their hosts as soon as these are known."""
+    with _connect(clouds_yaml, "real") as admin:
+        _wait(lambda: _computes_up(admin))
+        _wait(lambda: len(list(admin.compute.hypervisors())) > len(COMPUTES))
         for zone, hosts in {"az1": COMPUTES, BROKEN: (BROKEN,)}.items():
             aggregate = admin.compute.create_aggregate(name=zone, availability_zone=zone)
             for host in hosts:
@@ -115,8 +119,7 @@ def _networks(admin: Any) -> None:
 
 def wait_until_it_works(clouds_yaml: Path) -> None:
     """A server is made and deleted: the first takes seconds longer than any other."""
-    with _connect(clouds_yaml, "real") as admin, _connect(clouds_yaml, "real-member") as member:
-        _wait(lambda: _computes_up(admin))
+    with _connect(clouds_yaml, "real-member") as member:
         compute = member.compute
         server = compute.create_server(
             name="first",

@@ -236,7 +236,7 @@ class Site:
             "wsgi": {"api_paste_config": self.venv / "etc/nova/api-paste.ini"},
             "api": {"response_validation": "ignore"},
             "conductor": {"workers": 1},
-            "scheduler": {"workers": 1, "discover_hosts_in_cells_interval": 5},
+            "scheduler": {"workers": 1, "discover_hosts_in_cells_interval": 2},
             "quota": {"instances": 1000, "cores": 2000, "ram": 2000000},
             "glance": {"endpoint_override": self.url("glance"), "region_name": "RegionOne"},
             "cinder": {
