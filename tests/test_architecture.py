@@ -57,7 +57,7 @@ MAY_USE = {
         "config embedded janitor launcher logs minready names nodescan pools providers reload root "
         "signals store txzookeeper"
     ),
-    "cli": "config embedded logs model names pools store txzookeeper",
+    "cli": "config embedded logs model names pools resources store txzookeeper",
     # For tests, ours and others'.
     "testing": "nodescan txzookeeper",
 }

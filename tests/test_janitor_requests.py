@@ -8,6 +8,7 @@ from kazoo.exceptions import ConnectionLoss
 
 from nodepool_tx.model import NodeState, RequestState
 from nodepool_tx.store import paths
+from nodepool_tx.store.usage import Account
 from tests.janitor_stage import JanitorTestCase
 from tests.pools.harness import written
 
@@ -59,7 +60,8 @@ class LostRequestTests(JanitorTestCase):
         self.assertEqual((node.tenant_name, node.requestor), (None, None))
         self.assertIs(self.node(begun).state, NodeState.DELETING)
         self.assertIs(self.node(building).state, NodeState.BUILDING)
-        self.assertEqual(self.store.nodes.usage("t").get("instances"), 2)
+        used = self.store.nodes.usage.used(Account.of_tenant("t"))
+        self.assertEqual(used.get("instances"), 2)
 
     def test_node_in_somebodys_hands(self) -> None:
         """As long as one of its nodes is held nothing is changed; afterwards all is."""

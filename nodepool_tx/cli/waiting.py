@@ -14,8 +14,8 @@ import attrs
 from nodepool_tx.config.section import suggest
 from nodepool_tx.model import Node, NodeRequest, NodeState, PoolComponent, RequestState
 from nodepool_tx.pools.rules import Answer, PoolView, Wish, judge
-from nodepool_tx.pools.tenants import exceeded
-from nodepool_tx.store.nodes import resources_of
+from nodepool_tx.resources import exceeded
+from nodepool_tx.store.usage import resources_of
 
 __all__ = ["Scene", "explain", "pools_for"]
 

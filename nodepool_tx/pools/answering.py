@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import attrs
-from twisted.internet.defer import FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from nodepool_tx.model import Node, NodeRequest
+from nodepool_tx.pools.fitness import are_fit
 from nodepool_tx.pools.interface import NodeSource, PoolSettings
+from nodepool_tx.pools.reservations import Reservation, Reservations
 from nodepool_tx.pools.transactions import decline, fulfil
 from nodepool_tx.store.change import Conflict, Uncertain
 from nodepool_tx.store.store import Store
@@ -53,13 +54,15 @@ class Answering:
         self,
         clock: IReactorTime,
         store: Store,
+        reservations: Reservations,
         settings: PoolSettings,
         source: NodeSource,
         statistics: PassStatistics,
-        on_served: Callable[[NodeRequest, Sequence[Node], bool], None],
+        on_served: Callable[[NodeRequest, Sequence[Node]], None],
         on_declined: Callable[[NodeRequest], None],
     ) -> None:
         self._store = store
+        self._reservations = reservations
         self._settings = settings
         self._source = source
         self._statistics = statistics
@@ -72,10 +75,11 @@ class Answering:
     def __contains__(self, request_id: str) -> bool:
         return request_id in self._requests
 
-    def serve(self, request: NodeRequest, nodes: Sequence[Node]) -> None:
+    def serve(self, request: NodeRequest, nodes: Sequence[Node], reservation: Reservation) -> None:
         """Check these nodes, which are reserved, and promise them to the request."""
         self._requests.add(request.id)
-        self.tracker.run(f"serving request {request.id}", self._serve(request, nodes))
+        task = self._serve(request, nodes, reservation)
+        self.tracker.run(f"serving request {request.id}", task)
 
     def decline(self, request: NodeRequest, pool_id: str, reason: str) -> None:
         """Say no in the name of a pool."""
@@ -84,12 +88,14 @@ class Answering:
         task = self._decline(request, pool_id, reason)
         self.tracker.run(f"declining request {request.id}", task)
 
-    async def _serve(self, request: NodeRequest, nodes: Sequence[Node]) -> None:
-        served = False
+    async def _serve(
+        self, request: NodeRequest, nodes: Sequence[Node], reservation: Reservation
+    ) -> None:
         try:
-            if await self._are_fit(nodes):
-                served = await fulfil(self._store, request, nodes)
-            if served:
+            if await are_fit(self._source, nodes) and await fulfil(
+                self._store, self._reservations, reservation, request, nodes
+            ):
+                reservation.becomes([node.id for node in nodes])
                 self._tell_served(request, nodes)
         except Conflict as conflict:
             self._statistics.conflicts += 1
@@ -108,21 +114,9 @@ class Answering:
                 reason=str(e),
             )
         finally:
+            reservation.release()
             self._requests.discard(request.id)
-            self._on_served(request, nodes, served)
-
-    async def _are_fit(self, nodes: Sequence[Node]) -> bool:
-        """Check all of them together, until one is found that is not."""
-        checks = [self._source.check(node).addCallback(_insist) for node in nodes]
-        try:
-            await gatherResults(checks, consumeErrors=True)
-        except FirstError as first:
-            first.subFailure.trap(_Unfit)
-            return False
-        finally:
-            for check in checks:
-                check.cancel()
-        return True
+            self._on_served(request, nodes)
 
     async def _catch_up(self) -> None:
         """Let the tables see what a refused change has just taught us."""
@@ -167,12 +161,3 @@ class Answering:
             self.declining -= 1
             self._requests.discard(request.id)
             self._on_declined(request)
-
-
-class _Unfit(Exception):
-    """A node is not fit to be handed out."""
-
-
-def _insist(fit: bool) -> None:
-    if not fit:
-        raise _Unfit

@@ -1,8 +1,9 @@
-"""When a request that waits for its last node no longer lets others pass.
+"""When a request that waits for its last node, or for room, no longer lets others pass.
 
 Smaller requests may take what a larger one could use but cannot complete.
 After :data:`PATIENCE` seconds of that they no longer may, provided that the
-pool has nodes enough for the larger one at all.
+pool has nodes enough for the larger one at all.  It is the same with the room
+within a limit: from then on what comes free of it is kept for the oldest.
 """
 
 from __future__ import annotations
@@ -12,17 +13,25 @@ from collections.abc import Callable, Sequence
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from nodepool_tx.model import Node, NodeRequest, NodeState
+from nodepool_tx.pools.accounts import Shortage
 from nodepool_tx.pools.interface import PoolSettings
+from nodepool_tx.pools.reservations import Age, Reservations
 from nodepool_tx.pools.selection import choose
 from nodepool_tx.store.nodes import NodeTable
+from nodepool_tx.store.usage import Account
 
-__all__ = ["PATIENCE", "Patience"]
+__all__ = ["PATIENCE", "Patience", "age_of"]
 
 #: Seconds a request lets smaller ones pass it.
 PATIENCE = 300.0
 
 #: Seconds for which the list of a pool's nodes is good enough.
 LISTED_FOR = 10.0
+
+
+def age_of(request: NodeRequest) -> Age:
+    """Since when a request waits: smaller is older."""
+    return (request.created_time or request.state_time, request.id)
 
 
 class Patience:
@@ -35,6 +44,7 @@ class Patience:
         self,
         clock: IReactorTime,
         nodes: NodeTable,
+        reservations: Reservations,
         settings: PoolSettings,
         again: Callable[[set[str]], None],
     ) -> None:
@@ -42,6 +52,10 @@ class Patience:
         self._nodes = nodes
         self._settings = settings
         self._again = again
+        self._reservations = reservations
+        self._pool = Account.of_pool(settings.provider, settings.name)
+        #: By request, since when it waits, of those for which room is kept.
+        self._with_room: dict[str, Age] = {}
         self._by_label: dict[str, list[Node]] = {}
         self._listed_at = -LISTED_FOR
         #: By request, the labels of the nodes that are kept for it.
@@ -50,8 +64,7 @@ class Patience:
 
     def keeps(self, request: NodeRequest, nodes: Sequence[Node]) -> bool:
         """Whether these nodes, not enough for the request, are to be kept for it."""
-        waited = self._clock.seconds() - (request.created_time or request.state_time)
-        if waited <= PATIENCE or not nodes or not self._can_be_complete(request):
+        if not self._is_over(request) or not nodes or not self._can_be_complete(request):
             return False
         self._kept[request.id] = {label for node in nodes for label in node.type}
         if self._doubt is None:
@@ -59,15 +72,36 @@ class Patience:
             self._doubt = self._clock.callLater(LISTED_FOR, self._doubt_all)
         return True
 
+    def keeps_room(self, request: NodeRequest, shortages: Sequence[Shortage]) -> bool:
+        """Whether what is short is to be kept for the request when it comes free."""
+        age = age_of(request)
+        if not self._is_over(request) or not self._reservations.keep(self._pool, age, shortages):
+            self.forget_room(request.id)
+            return False
+        self._with_room[request.id] = age
+        return True
+
+    def forget_room(self, request_id: str) -> None:
+        """The request is not short of anything, or would not be helped."""
+        age = self._with_room.pop(request_id, None)
+        if age is not None:
+            self._reservations.forget(self._pool, age)
+
+    def _is_over(self, request: NodeRequest) -> bool:
+        return self._clock.seconds() - age_of(request)[0] > PATIENCE
+
     def forget(self, request_id: str) -> None:
         """The request does not wait any more: others may have what was kept for it."""
+        self.forget_room(request_id)
         labels = self._kept.pop(request_id, None)
         if labels:
             self._again(labels)
 
     def forget_all(self) -> None:
-        """Keep nothing, and tell nobody."""
+        """Keep nothing, and tell nobody here."""
         self._kept = {}
+        for request_id in tuple(self._with_room):
+            self.forget_room(request_id)
         if self._doubt is not None:
             self._doubt.cancel()
             self._doubt = None

@@ -112,6 +112,10 @@ class WaitingRequests:
         if not group:
             self._close(group.wish)
 
+    def asks_for(self, label: str) -> bool:
+        """Whether any request asks for it."""
+        return label in self._by_label
+
     def with_labels(self, labels: Iterable[str]) -> set[Group]:
         """The groups that ask for any of these labels."""
         return {self._groups[wish] for label in labels for wish in self._by_label.get(label, ())}

@@ -1,4 +1,4 @@
-"""The service that hands out a pool's nodes.
+"""The service that answers requests from the nodes of one pool.
 
 Design note: what a pass looks at
 ---------------------------------
@@ -12,37 +12,47 @@ may be kept for them (see :mod:`nodepool_tx.pools.patience`).
 
 Design note: nothing is held while waiting
 ------------------------------------------
-A request that cannot be served whole takes nothing.  Nodes are reserved in
-this process's memory while they are checked, and promised in ZooKeeper in the
-same transaction that fulfils the request (see :mod:`nodepool_tx.store.change`).
-The request is never `pending` in between, so there is nothing to clean up
-after a crash.
+A request that cannot be served whole takes nothing: neither nodes nor room
+within a limit.  A group that is short of room is marked again when some comes
+free in an account that it is short of, and by nothing else.
+
+What can be served from stock is reserved in this process's memory while it is
+checked, and promised in ZooKeeper in the same transaction that fulfils the
+request (see :mod:`nodepool_tx.store.change`).  That request is never `pending`
+in between, so there is nothing to clean up after a crash.  One for which nodes
+must be made is taken first: see :mod:`nodepool_tx.pools.taking`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from nodepool_tx.model import Node, NodeRequest, RequestState
+from nodepool_tx.model import Node, NodeRequest, NodeState, RequestState
 from nodepool_tx.pools.admission import Admission
 from nodepool_tx.pools.agenda import Agenda
 from nodepool_tx.pools.answering import Answering, PassStatistics
-from nodepool_tx.pools.interface import NodeSource, PoolSettings
+from nodepool_tx.pools.deciding import Course, Deciding
+from nodepool_tx.pools.eviction import Eviction
+from nodepool_tx.pools.interface import NodeMaker, NodeSource, PoolSettings
 from nodepool_tx.pools.patience import Patience
+from nodepool_tx.pools.planning import Plan, Planner
 from nodepool_tx.pools.queue import Group, WaitingRequests
 from nodepool_tx.pools.registry import PoolRegistry
-from nodepool_tx.pools.rules import Answer, PoolView, Verdict, judge
-from nodepool_tx.pools.selection import choose
-from nodepool_tx.pools.tenants import TenantLimits, exceeded, needs
+from nodepool_tx.pools.reservations import Reservations
+from nodepool_tx.pools.rules import Answer, PoolView
+from nodepool_tx.pools.shortfalls import Shortfalls
+from nodepool_tx.pools.standing import Standing
+from nodepool_tx.pools.taking import Taking
+from nodepool_tx.pools.telling import why_not_served
 from nodepool_tx.store.nodes import NodeChange
 from nodepool_tx.store.requests import RequestChange
 from nodepool_tx.store.store import Store
+from nodepool_tx.store.usage import Account
 
 __all__ = ["PassStatistics", "PoolService"]
 
@@ -53,6 +63,7 @@ DECLINING_AT_ONCE = 50
 class PoolService(Service):
     """Answers requests from the nodes of one pool.
 
+    :param maker: makes nodes for requests; None: it hands out those there are.
     :ivar statistics: of the passes so far.
     """
 
@@ -63,28 +74,60 @@ class PoolService(Service):
         clock: IReactorTime,
         store: Store,
         registry: PoolRegistry,
-        tenant_limits: TenantLimits,
+        reservations: Reservations,
         settings: PoolSettings,
         source: NodeSource,
         admission: Admission,
+        maker: NodeMaker | None = None,
     ) -> None:
         self.setName(f"pool {settings.name}")
         self._clock = clock
         self._store = store
-        self._registry = registry
-        self._limits = tenant_limits
+        self._reservations = reservations
         self._settings = settings
         self._admission = admission
-        self._patience = Patience(clock, store.nodes, settings, self._on_not_kept)
+        self._maker = maker
+        launches = maker is not None
+        self._standing = Standing(clock, registry, settings, launches, store.components.pools)
+        self._patience = Patience(clock, store.nodes, reservations, settings, self._on_not_kept)
+        self._planner = Planner(store.nodes, settings, maker)
+        self._deciding = Deciding(store.nodes, reservations, self._planner, maker)
         self.statistics = PassStatistics()
         self._answering = Answering(
-            clock, store, settings, source, self.statistics, self._on_served, self._on_declined
+            clock,
+            store,
+            reservations,
+            settings,
+            source,
+            self.statistics,
+            self._on_served,
+            self._on_declined,
         )
+        self._taking: Taking | None = None
+        self._eviction: Eviction | None = None
+        if maker is not None:
+            self._taking = Taking(
+                clock,
+                store,
+                reservations,
+                settings,
+                source,
+                maker,
+                self.statistics,
+                self._standing.show,
+                self._deciding.find_room,
+                self._on_ended,
+            )
+            self._eviction = Eviction(clock, store.nodes, settings, maker, self._is_wanted)
         self._queue = WaitingRequests()
         #: Groups to look at in the next pass.
         self._marked: set[Group] = set()
         #: Groups that are held up by max-concurrency or by too many declines.
         self._held_up: set[Group] = set()
+        #: Groups that wait for room.
+        self._shortfalls = Shortfalls()
+        #: Groups for which nodes cannot be made now.
+        self._objected: set[Group] = set()
         self._next_pass: IDelayedCall | None = None
         self._unsubscribe: list[Callable[[], None]] = []
         self._accepting = False
@@ -96,32 +139,42 @@ class PoolService(Service):
         self.resume()
 
     def stopService(self) -> Deferred[None]:
-        """Accept nothing more and cut short what is in flight."""
+        """Accept nothing more and cut short what is in flight.
+
+        Requests that were taken are left to the janitor of any launcher.
+        """
         super().stopService()
         idle = self.idle()
         self._answering.tracker.cancel()
-        return idle
+        if self._taking is not None:
+            self._taking.cancel()
+        if self._eviction is not None:
+            self._eviction.stop()
+        return gatherResults([idle, self.retired()]).addCallback(lambda _: None)
 
     def resume(self) -> None:
         """Accept requests."""
         if self._accepting:
             return
         self._accepting = True
-        self._show()
+        self._standing.show()
         store = self._store
         self._unsubscribe = [
             store.nodes.subscribe(self._on_node),
             store.requests.subscribe(self._on_request),
             store.components.subscribe(self._on_components),
             store.when_current(self._on_current),
-            self._limits.subscribe(self._on_limits),
+            self._reservations.subscribe(self._on_room),
         ]
+        if self._maker is not None:
+            self._unsubscribe.append(self._maker.subscribe(self._on_components))
         self._reload_queue()
 
     def idle(self) -> Deferred[None]:
-        """Accept nothing more; fires when what is in flight is done.
+        """Decide nothing more; fires when no decision is in flight.
 
-        The pool stays registered: its successor takes the registration over.
+        Requests that were taken go on, see :meth:`retired`.  The pool stays
+        registered: its successor takes the registration over.
         """
         if self._accepting:
             self._accepting = False
@@ -131,12 +184,25 @@ class PoolService(Service):
             if self._next_pass is not None:
                 self._next_pass.cancel()
                 self._next_pass = None
+            self._standing.forget()
             self._forget_queue()
-        return self._answering.tracker.idle()
+        waits = [self._answering.tracker.idle()]
+        if self._taking is not None:
+            waits.append(self._taking.deciding.idle())
+        return gatherResults(waits).addCallback(lambda _: None)
+
+    def retired(self) -> Deferred[None]:
+        """Fires when all requests that were taken have come to their end, after :meth:`idle`."""
+        return self.idle().addCallback(
+            lambda _: self._taking.taken.idle() if self._taking is not None else None
+        )
 
     def in_flight(self) -> tuple[tuple[str, float], ...]:
         """What is being worked on and since when."""
-        return tuple((task.what, task.since) for task in self._answering.tracker.tasks())
+        trackers = [self._answering.tracker]
+        if self._taking is not None:
+            trackers += [self._taking.deciding, self._taking.taken]
+        return tuple((task.what, task.since) for each in trackers for task in each.tasks())
 
     @property
     def waiting(self) -> int:
@@ -145,27 +211,10 @@ class PoolService(Service):
 
     # -- what wakes it ---------------------------------------------------
 
-    def _show(self) -> str:
-        settings = self._settings
-        return self._registry.show(
-            settings.provider, settings.name, settings.labels, settings.priority
-        ).id
-
-    def _view(self) -> PoolView:
-        settings = self._settings
-        return PoolView(
-            id=self._show(),
-            provider=settings.provider,
-            name=settings.name,
-            labels=settings.labels,
-            priority=settings.priority,
-            enabled=settings.max_servers > 0,
-            launches=False,
-        )
-
     def _forget_queue(self) -> None:
         self._queue = WaitingRequests()
-        self._marked, self._held_up = set(), set()
+        self._marked, self._held_up, self._objected = set(), set(), set()
+        self._shortfalls = Shortfalls()
         self._patience.forget_all()
 
     def _reload_queue(self) -> None:
@@ -180,11 +229,15 @@ class PoolService(Service):
             self._reload_queue()
 
     def _on_components(self) -> None:
+        """Other pools, or what our provider can make, may have changed."""
         self._judge_again(self._queue)
 
-    def _on_limits(self, tenant: str | None) -> None:
-        """A tenant may have room again; None is all of them."""
-        self._judge_again(self._queue if tenant is None else self._queue.of_tenant(tenant))
+    def _on_room(self, account: Account | None, resources: Collection[str]) -> None:
+        """An account may have room again; None: tenants have other limits."""
+        if account is None:
+            self._judge_again(self._queue)
+        else:
+            self._mark(self._shortfalls.short_of(account, resources))
 
     def _judge_again(self, groups: Iterable[Group]) -> None:
         for group in groups:
@@ -213,29 +266,40 @@ class PoolService(Service):
         priority; it is considered again when it is let go.
         """
         if request.state is RequestState.REQUESTED and not locked:
-            if request.id not in self._answering:
+            if not self._is_in_hand(request.id):
                 group = self._queue.put(request)
                 self._mark([group])
         else:
             self._discard(request.id)
 
+    def _is_in_hand(self, request_id: str) -> bool:
+        """One of our tasks works on it."""
+        taking = self._taking
+        return request_id in self._answering or (taking is not None and request_id in taking)
+
     def _discard(self, request_id: str) -> None:
+        group = self._queue.group_of(request_id)
         self._queue.discard(request_id)
         self._patience.forget(request_id)
+        if group is not None and not group:
+            self._forget_obstacles(group)
+
+    def _forget_obstacles(self, group: Group) -> None:
+        self._shortfalls.discard(group)
+        self._objected.discard(group)
 
     def _on_node(self, change: NodeChange) -> None:
-        settings = self._settings
-        after = change.after
-        if (
-            after is not None
-            and after.provider == settings.provider
-            and after.pool == settings.name
-            and self._store.nodes.is_free(change.node_id)
+        settings, after = self._settings, change.after
+        if after is None or (after.provider, after.pool) != (settings.provider, settings.name):
+            return
+        if self._store.nodes.is_free(change.node_id) or (
+            after.state is NodeState.BUILDING and not after.allocated_to
         ):
             self._mark(self._queue.with_labels(after.type))
-        tenant = change.before.tenant_name if change.before else None
-        if tenant and (after is None or after.tenant_name != tenant):
-            self._mark(self._queue.of_tenant(tenant))
+        elif after.allocated_to:
+            group = self._queue.group_of(after.allocated_to)
+            if group is not None:
+                self._mark([group])
 
     def _mark(self, groups: Iterable[Group]) -> None:
         self._marked.update(groups)
@@ -248,14 +312,15 @@ class PoolService(Service):
         self._next_pass = None
         if not self._store.current or self._admission.closed:
             return
-        me = self._view()
-        online = self._store.components.pools()
-        if all(pool.id != me.id for pool in online):
+        me = self._standing.view()
+        if all(pool.id != me.id for pool in self._store.components.pools()):
             # Our own registration has not come back to us yet, so neither
             # have others': their arrival marks every group again.
             return
         started = self._clock.seconds()
         marked, self._marked = self._marked, set()
+        if self._eviction is not None:
+            self._eviction.forget_stock()
         agenda = Agenda()
         agenda.add(marked)
         held_back: set[str] = set()
@@ -265,89 +330,105 @@ class PoolService(Service):
             except Exception:
                 # One group must not keep all others from being served.
                 self._log.failure("cannot look at requests for {wish}", wish=group.wish)
+        self._standing.blocked(
+            bool(self._objected) or self._shortfalls.in_accounts(self._planner.accounts)
+        )
         self.statistics.note_pass(len(agenda), self._clock.seconds() - started)
-
-    def _judge(self, group: Group, me: PoolView) -> Verdict:
-        verdict = judge(group.wish, me, self._store.components.pools())
-        if verdict.answer is Answer.SERVE:
-            limits = self._limits.of(group.wish.tenant)
-            needed = needs(group.wish.labels)
-            if limits and (over := exceeded(limits, {}, needed)):
-                return Verdict(
-                    Answer.DECLINE,
-                    f"it alone exceeds the limit of tenant {group.wish.tenant}: {', '.join(over)}",
-                )
-        return verdict
 
     def _look_at(self, group: Group, agenda: Agenda, held_back: set[str], me: PoolView) -> None:
         """Answer the first request of a group, if that can be done now."""
+        self._forget_obstacles(group)
         first = group.first()
         if first is None:
             return
         if group.verdict is None:
-            group.verdict = self._judge(group, me)
+            group.verdict = self._deciding.judge(group.wish, me, self._store.components.pools())
         request = self._store.requests.get(first[1])
         if request is None:
-            self._queue.discard(first[1])
+            self._discard(first[1])
             agenda.again(group)
         elif group.verdict.answer is Answer.DECLINE:
-            if self._start_declining(request, group):
-                agenda.again(group)
-        elif group.verdict.answer is Answer.SERVE and not self._over_limit(request):
+            self._start_declining(request, group, agenda, group.verdict.reason)
+        elif group.verdict.answer is Answer.SERVE:
             self._try_to_serve(request, group, agenda, held_back)
 
     def _try_to_serve(
         self, request: NodeRequest, group: Group, agenda: Agenda, held_back: set[str]
     ) -> None:
-        chosen = choose(request.node_types, self._candidates, held_back)
-        nodes = [node for node in chosen if node is not None]
-        if len(nodes) < len(chosen):
-            if self._patience.keeps(request, nodes):
-                held_back.update(node.id for node in nodes)
-        elif agenda.add(self._queue.larger_with_labels({x for node in nodes for x in node.type})):
+        course = self._deciding.decide(request, held_back)
+        plan = course.plan
+        if course.objection is not None:
+            self._patience.forget_room(request.id)
+            if course.objection.lasting:
+                self._start_declining(request, group, agenda, course.objection.reason)
+            else:
+                self._objected.add(group)
+        elif course.shortages:
+            self._wait_for_room(request, group, agenda, held_back, course)
+        elif plan is None or not plan.complete:
+            present = plan.present if plan else ()
+            if self._patience.keeps(request, present):
+                held_back.update(node.id for node in present)
+        elif agenda.add(
+            self._queue.larger_with_labels({x for node in plan.present for x in node.type})
+        ):
             agenda.again(group)
         elif not self._admission.enter(self._on_place_free):
             self._held_up.add(group)
         else:
-            self._start_serving(request, nodes)
+            self._start_serving(request, plan)
             agenda.again(group)
 
-    def _candidates(self, label: str, at_most: int) -> list[Node]:
-        settings = self._settings
-        return self._store.nodes.free_nodes(settings.provider, settings.name, label, at_most)
+    def _wait_for_room(
+        self,
+        request: NodeRequest,
+        group: Group,
+        agenda: Agenda,
+        held_back: set[str],
+        course: Course,
+    ) -> None:
+        if self._maker is not None and request.is_min_ready:
+            reason = "; ".join(str(short) for short in course.shortages)
+            self._start_declining(request, group, agenda, f"it is only for the stock, and {reason}")
+            return
+        self._shortfalls.put(group, course.shortages)
+        if self._patience.keeps_room(request, course.shortages) and course.plan is not None:
+            held_back.update(node.id for node in course.plan.present)
+        if self._eviction is not None:
+            self._eviction.make_room(course.shortages)
 
-    def _over_limit(self, request: NodeRequest) -> Collection[str]:
-        """The resources of which the request's tenant has no room left."""
-        limits = self._limits.of(request.tenant_name)
-        if not limits or not request.tenant_name:
-            return ()
-        used = Counter(self._store.nodes.usage(request.tenant_name))
-        used.update(self._limits.promised(request.tenant_name))
-        return exceeded(limits, used, needs(request.node_types))
+    def _is_wanted(self, label: str) -> bool:
+        """A request that waits here asks for the label."""
+        return self._queue.asks_for(label)
 
     # -- answering -------------------------------------------------------
 
-    def _start_serving(self, request: NodeRequest, nodes: Sequence[Node]) -> None:
-        self._queue.discard(request.id)
-        self._store.nodes.reserve([node.id for node in nodes])
-        self._limits.promise(request.tenant_name, needs(request.node_types))
-        self._answering.serve(request, nodes)
+    def _start_serving(self, request: NodeRequest, plan: Plan) -> None:
+        self._discard(request.id)
+        reservation = self._deciding.reserve(plan)
+        if plan.from_stock or self._taking is None:
+            self._answering.serve(request, plan.present, reservation)
+        else:
+            self._taking.start(request, plan, reservation)
 
-    def _on_served(self, request: NodeRequest, nodes: Sequence[Node], served: bool) -> None:
-        self._limits.settle(request.tenant_name, needs(request.node_types), given=served)
+    def _on_served(self, request: NodeRequest, nodes: Sequence[Node]) -> None:
         self._store.nodes.unreserve([node.id for node in nodes])
+        self._on_ended(request)
+
+    def _on_ended(self, request: NodeRequest) -> None:
         self._admission.leave()
         self._requeue(request.id)
 
-    def _start_declining(self, request: NodeRequest, group: Group) -> bool:
-        """False if too many are being declined already."""
+    def _start_declining(
+        self, request: NodeRequest, group: Group, agenda: Agenda, reason: str
+    ) -> None:
+        """Say no, unless too many are being declined already."""
         if self._answering.declining >= DECLINING_AT_ONCE:
             self._held_up.add(group)
-            return False
-        assert group.verdict is not None
-        self._queue.discard(request.id)
-        self._answering.decline(request, self._show(), group.verdict.reason)
-        return True
+            return
+        self._discard(request.id)
+        self._answering.decline(request, self._standing.show(), reason)
+        agenda.again(group)
 
     def _on_declined(self, request: NodeRequest) -> None:
         self._requeue(request.id)
@@ -370,6 +451,8 @@ class PoolService(Service):
 
     def why(self, request_id: str) -> str:
         """Why this pool has not served a request, in words; "" if it is not waiting here."""
+        if self._taking is not None and request_id in self._taking:
+            return self._taking.why(request_id)
         if request_id in self._answering:
             return "being served now"
         group = self._queue.group_of(request_id)
@@ -380,25 +463,15 @@ class PoolService(Service):
             return "the pool accepts no requests"
         if not self._store.current:
             return "out of touch with ZooKeeper"
-        verdict = group.verdict or self._judge(group, self._view())
+        online = self._store.components.pools()
+        verdict = group.verdict or self._deciding.judge(group.wish, self._standing.view(), online)
         if verdict.answer is not Answer.SERVE:
             return verdict.reason
-        if over := self._over_limit(request):
-            return f"tenant {request.tenant_name} is at its limit of {', '.join(over)}"
-        short = [
-            f"{label} ({self._free(label)} of {count} free)"
-            for label, count in sorted(Counter(request.node_types).items())
-            if self._free(label) < count
-        ]
         before = group.ahead_of(request_id)
         queued = f", {before} like it are ahead" if before else ""
-        if short:
-            return f"no free node for {'; '.join(short)}{queued}"
-        if None in choose(request.node_types, self._candidates):
-            return f"the free nodes do not suffice for all of its labels at once{queued}"
+        course = self._deciding.decide(request, ())
+        if reason := why_not_served(request, course, self._settings, self._store.nodes):
+            return reason if course.shortages or course.objection else f"{reason}{queued}"
         if group in self._held_up:
             return f"max-concurrency is reached{queued}"
         return f"its turn has not come{queued}"
-
-    def _free(self, label: str) -> int:
-        return self._store.nodes.count_free(self._settings.provider, self._settings.name, label)

@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IReactorTime
 from nodepool_tx.config.schema import ProviderConfig
 from nodepool_tx.nodescan.interface import Scanner
 from nodepool_tx.pools.registry import PoolRegistry
+from nodepool_tx.pools.reservations import Reservations
 from nodepool_tx.pools.tenants import TenantLimits
 from nodepool_tx.providers.ownership import Ownerships
 from nodepool_tx.store.store import Store
@@ -83,6 +84,7 @@ class ProviderStatus:
 class ProviderContext:
     """Everything of the launcher that a provider is given.
 
+    :ivar reservations: what all pools of this process are about to give out.
     :ivar reactor: for drivers that open connections of their own; None where
         there is no network, as in tests on a virtual clock.
     :ivar offload: runs a function in a thread and fires with its result; for
@@ -98,6 +100,11 @@ class ProviderContext:
     intervals: Intervals
     reactor: Any = None
     offload: Callable[[Callable[[], Any]], Deferred[Any]] | None = None
+    reservations: Reservations = attrs.field(
+        default=attrs.Factory(
+            lambda self: Reservations(self.store, self.tenant_limits), takes_self=True
+        )
+    )
 
 
 class ProviderService(Protocol):

@@ -2,7 +2,7 @@
 
 The table follows a tree cache and answers without asking the server: which
 nodes a provider has, which are free for a label, which belong to a request,
-what a tenant uses.  Each change costs the same however many nodes there are.
+what an account uses.  Each change costs the same however many nodes there are.
 
 A node is *free* when it is ready, promised to nobody, locked by nobody and not
 reserved.  A reservation is this process's own note that somebody here is about
@@ -11,8 +11,7 @@ to change the node; it keeps two of our tasks from trying the same one.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 import attrs
 from twisted.logger import Logger
@@ -20,9 +19,10 @@ from twisted.logger import Logger
 from nodepool_tx.model import Node, NodeState
 from nodepool_tx.store import paths
 from nodepool_tx.store.codec import Unreadable, decode_node
+from nodepool_tx.store.usage import Usage
 from nodepool_tx.txzookeeper.treecache import CacheChange, ChangeKind, TreeCache
 
-__all__ = ["NodeChange", "NodeTable", "resources_of"]
+__all__ = ["NodeChange", "NodeTable"]
 
 
 @attrs.frozen
@@ -67,17 +67,10 @@ class _Entry:
         )
 
 
-def resources_of(node: Node) -> Mapping[str, float]:
-    """What a node counts for in a tenant's limits.
-
-    A node whose driver recorded nothing (every static one) is one instance.
-    """
-    return node.resources or {"instances": 1}
-
-
 class NodeTable:
     """The nodes in ZooKeeper.
 
+    :ivar usage: what they add up to, for each account.
     :ivar unreadable: id and reason of each node znode that makes no sense.
     """
 
@@ -90,7 +83,7 @@ class NodeTable:
         self._by_request: dict[str, set[str]] = {}
         #: (provider, pool, label) -> number of labels -> ids, longest free first.
         self._free: dict[tuple[str, str, str], dict[int, dict[str, None]]] = {}
-        self._usage: dict[str, Counter[str]] = {}
+        self.usage = Usage()
         self._observers: list[Callable[[NodeChange], None]] = []
         self.unreadable: dict[str, str] = {}
         cache.subscribe(self._on_change)
@@ -165,10 +158,6 @@ class NodeTable:
 
     def count_free(self, provider: str, pool: str, label: str) -> int:
         return sum(len(ids) for ids in self._free.get((provider, pool, label), {}).values())
-
-    def usage(self, tenant: str) -> Mapping[str, float]:
-        """What a tenant's nodes add up to, by resource."""
-        return self._usage.get(tenant, {})
 
     # -- reservations ----------------------------------------------------
 
@@ -281,16 +270,7 @@ class NodeTable:
             before.allocated_to if before else None,
             after.allocated_to if after else None,
         )
-        for node, sign in ((before, -1), (after, 1)):
-            if node is None or not node.tenant_name:
-                continue
-            usage = self._usage.setdefault(node.tenant_name, Counter())
-            for resource, amount in resources_of(node).items():
-                usage[resource] += sign * amount  # type: ignore[assignment]
-                if not usage[resource]:
-                    del usage[resource]
-            if not usage:
-                del self._usage[node.tenant_name]
+        self.usage.change(before, after)
 
     def _index_free(self, node_id: str, entry: _Entry) -> None:
         node = entry.node

@@ -13,8 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nodepool_tx.model import Node, NodeRequest, NodeState, PoolComponent, RequestState
 from nodepool_tx.pools.admission import Admission
-from nodepool_tx.pools.interface import NodeSource, PoolSettings
+from nodepool_tx.pools.interface import NodeMaker, NodeSource, PoolSettings
 from nodepool_tx.pools.registry import PoolRegistry
+from nodepool_tx.pools.reservations import Reservations
 from nodepool_tx.pools.service import PoolService
 from nodepool_tx.pools.tenants import TenantLimits
 from nodepool_tx.store import paths
@@ -264,6 +265,7 @@ class Launcher:
     store: Store
     registry: PoolRegistry
     limits: TenantLimits
+    reservations: Reservations
     pools: list[PoolService] = attrs.field(factory=list)
 
 
@@ -288,7 +290,9 @@ class PoolTestCase(ZookeeperTestCase):
     def make_launcher(self) -> Launcher:
         client = self.connected()
         store = self.make_store(client)
-        return Launcher(client, store, PoolRegistry(store, "host", "1.0"), TenantLimits())
+        limits = TenantLimits()
+        registry = PoolRegistry(store, "host", "1.0")
+        return Launcher(client, store, registry, limits, Reservations(store, limits))
 
     def make_pool(
         self,
@@ -296,6 +300,7 @@ class PoolTestCase(ZookeeperTestCase):
         *,
         source: ScriptedSource | None = None,
         admission: Admission | None = None,
+        maker: NodeMaker | None = None,
         **settings: Any,
     ) -> PoolService:
         """A pool that runs."""
@@ -305,10 +310,11 @@ class PoolTestCase(ZookeeperTestCase):
             self.clock,
             launcher.store,
             launcher.registry,
-            launcher.limits,
+            launcher.reservations,
             PoolSettings(**values),
             source or ScriptedSource(),
             admission or Admission(),
+            maker,
         )
         pool.startService()
         self.addCleanup(pool.stopService)

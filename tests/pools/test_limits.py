@@ -42,7 +42,10 @@ class TenantTests(PoolTestCase):
         self.settle()
         self.assertEqual(self.served(requests), requests[:2])
         self.assert_waits(*requests[2:])
-        self.assertEqual(self.pool.why(requests[2]), "tenant t is at its limit of instances")
+        self.assertEqual(
+            self.pool.why(requests[2]),
+            "waits for 1 instances of tenant t's limit of 2: 2 used, 1 needed",
+        )
 
     def test_burst_over_several_pools(self) -> None:
         """Nor do those that different pools of one launcher are about to serve."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -13,8 +14,9 @@ from twisted.internet.task import Clock
 from nodepool_tx.model import Node, NodeState
 from nodepool_tx.store import paths
 from nodepool_tx.store.codec import Unreadable, decode_node, encode_node
-from nodepool_tx.store.nodes import NodeChange, resources_of
+from nodepool_tx.store.nodes import NodeChange
 from nodepool_tx.store.store import Store
+from nodepool_tx.store.usage import LEAVING, Account, resources_of
 from nodepool_tx.testing.zookeeper import MemoryZookeeper
 from tests.store.harness import StoreTestCase, ready_node
 
@@ -232,7 +234,9 @@ LABELS = ("a", "b", "c")
 
 records = st.builds(
     lambda **fields: Node(**fields),
-    state=st.sampled_from([NodeState.READY, NodeState.READY, NodeState.IN_USE, NodeState.USED]),
+    state=st.sampled_from(
+        [NodeState.READY, NodeState.READY, NodeState.IN_USE, NodeState.USED, NodeState.HOLD]
+    ),
     provider=st.sampled_from(["rack", "rack", "other", None]),
     pool=st.sampled_from(["main", "second", None]),
     type=st.lists(st.sampled_from(LABELS), max_size=3).map(tuple),
@@ -256,6 +260,18 @@ steps = st.one_of(
     st.tuples(st.just("cut"), ids, st.none()),
     st.tuples(st.just("expire"), ids, st.none()),
 )
+
+
+def without_nothing(amounts: Mapping[str, float]) -> dict[str, float]:
+    return {resource: amount for resource, amount in amounts.items() if amount}
+
+
+def added_up(nodes: Iterable[Node]) -> dict[str, float]:
+    """What nodes use, counted anew."""
+    usage: Counter[str] = Counter()
+    for node in nodes:
+        usage.update(resources_of(node))  # type: ignore[arg-type]
+    return without_nothing(usage)
 
 
 class Bench:
@@ -336,12 +352,21 @@ class Bench:
         for request in ("200-1", "200-2"):
             expected = {n.id for n in nodes.values() if n.allocated_to == request}
             assert {n.id for n in table.of_request(request)} == expected
-        for tenant in ("t1", "t2"):
-            usage: Counter[str] = Counter()
-            for node in nodes.values():
-                if node.tenant_name == tenant:
-                    usage.update(resources_of(node))  # type: ignore[arg-type]
-            assert dict(table.usage(tenant)) == {k: v for k, v in usage.items() if v}
+        accounts = {
+            Account.of_tenant("t1"): lambda node: node.tenant_name == "t1",
+            Account.of_tenant("t2"): lambda node: node.tenant_name == "t2",
+            Account.of_provider("rack"): lambda node: node.provider == "rack",
+            Account.of_pool("rack", "main"): lambda node: (
+                (node.provider, node.pool) == ("rack", "main")
+            ),
+        }
+        for account, counts in accounts.items():
+            mine = [node for node in nodes.values() if counts(node)]
+            leaving = [node for node in mine if node.state in LEAVING]
+            held = [node for node in mine if node.state is NodeState.HOLD]
+            assert without_nothing(table.usage.used(account)) == added_up(mine)
+            assert without_nothing(table.usage.leaving(account)) == added_up(leaving)
+            assert without_nothing(table.usage.held(account)) == added_up(held)
         self.compare_free(truth)
 
     def compare_free(self, truth: dict[str, tuple[Node, bool]]) -> None:

@@ -92,7 +92,7 @@ class StaticProviderService(MultiService):
                 self._context.clock,
                 self._context.store,
                 self._context.registry,
-                self._context.tenant_limits,
+                self._context.reservations,
                 PoolSettings(
                     provider=self.config.name,
                     name=pool.name,

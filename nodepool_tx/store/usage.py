@@ -1,0 +1,147 @@
+"""What is in use, added up by account as nodes come and go.
+
+An :class:`Account` is anything that has a limit: a provider, a pool of it, a
+tenant.  A node counts in the accounts of all three, with the resources in its
+record, from the creation of the record to its removal.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+import attrs
+
+from nodepool_tx.model import Node, NodeState
+
+__all__ = ["LEAVING", "Account", "Usage", "accounts_of", "resources_of"]
+
+#: States of nodes that are on their way out.
+LEAVING = frozenset(
+    {
+        NodeState.USED,
+        NodeState.FAILED,
+        NodeState.ABORTED,
+        NodeState.DELETING,
+        NodeState.DELETED,
+    }
+)
+
+Amounts = Mapping[str, float]
+_NOTHING: Amounts = {}
+
+
+@attrs.frozen(cache_hash=True)
+class Account:
+    """What a limit is set for.
+
+    :ivar name: of the provider, the pool or the tenant.
+    :ivar provider: that a pool belongs to.
+    """
+
+    kind: str
+    name: str
+    provider: str = ""
+
+    @classmethod
+    def of_provider(cls, name: str) -> Account:
+        return cls("provider", name)
+
+    @classmethod
+    def of_pool(cls, provider: str, name: str) -> Account:
+        return cls("pool", name, provider)
+
+    @classmethod
+    def of_tenant(cls, name: str) -> Account:
+        return cls("tenant", name)
+
+    def __str__(self) -> str:
+        where = f"{self.provider}/" if self.provider else ""
+        return f"{self.kind} {where}{self.name}"
+
+
+def resources_of(node: Node) -> Amounts:
+    """What a node counts for.
+
+    A node whose driver recorded nothing (every static one) is one instance.
+    """
+    return node.resources or {"instances": 1}
+
+
+def accounts_of(node: Node) -> tuple[Account, ...]:
+    """Where a node counts."""
+    found: list[Account] = []
+    if node.provider:
+        found.append(Account.of_provider(node.provider))
+        if node.pool:
+            found.append(Account.of_pool(node.provider, node.pool))
+    if node.tenant_name:
+        found.append(Account.of_tenant(node.tenant_name))
+    return tuple(found)
+
+
+class _Part(enum.Enum):
+    ALL = enum.auto()
+    LEAVING = enum.auto()
+    HELD = enum.auto()
+
+
+def _parts(node: Node) -> tuple[_Part, ...]:
+    if node.state in LEAVING:
+        return (_Part.ALL, _Part.LEAVING)
+    if node.state is NodeState.HOLD:
+        return (_Part.ALL, _Part.HELD)
+    return (_Part.ALL,)
+
+
+class Usage:
+    """Sums over nodes, by account; a change of a node costs the same however many there are."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[_Part, Account], dict[str, _Sum]] = {}
+
+    def used(self, account: Account) -> Amounts:
+        """What its nodes add up to, by resource."""
+        return self._amounts(_Part.ALL, account)
+
+    def leaving(self, account: Account) -> Amounts:
+        """How much of that is on its way out."""
+        return self._amounts(_Part.LEAVING, account)
+
+    def held(self, account: Account) -> Amounts:
+        """How much of that somebody keeps for as long as they like."""
+        return self._amounts(_Part.HELD, account)
+
+    def _amounts(self, part: _Part, account: Account) -> Amounts:
+        sums = self._sums.get((part, account))
+        return {resource: each.amount for resource, each in sums.items()} if sums else _NOTHING
+
+    def change(self, before: Node | None, after: Node | None) -> None:
+        """Count a node as it is now, and no more as it was."""
+        if before is not None:
+            self._count(before, -1)
+        if after is not None:
+            self._count(after, 1)
+
+    def _count(self, node: Node, sign: int) -> None:
+        amounts = resources_of(node)
+        for account in accounts_of(node):
+            for part in _parts(node):
+                key = (part, account)
+                sums = self._sums.setdefault(key, {})
+                for resource, amount in amounts.items():
+                    each = sums.setdefault(resource, _Sum())
+                    each.amount += sign * amount
+                    each.nodes += sign
+                    if not each.nodes:
+                        del sums[resource]
+                if not sums:
+                    del self._sums[key]
+
+
+@attrs.define
+class _Sum:
+    """An amount, and of how many nodes: none leave nothing behind, not even a rounding error."""
+
+    amount: float = 0
+    nodes: int = 0
