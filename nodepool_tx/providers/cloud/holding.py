@@ -186,7 +186,7 @@ class Hold:
                 held = await self.lock.confirm() if release else True
                 await self._look_again()
                 if not held:
-                    if self.node.state is not before.state:
+                    if self.node == after or self.node.state is not before.state:
                         return self.node
                     raise NotHeld(f"the lock of node {self.node_id} was lost") from None
             else:
