@@ -78,6 +78,11 @@ class _Breaker:
         """Closed, or ready for the one attempt that tells."""
         return self.since is None or (self.probe is None and now >= self.until)
 
+    def disarm(self) -> None:
+        if self.timer is not None and self.timer.active():
+            self.timer.cancel()
+        self.timer = None
+
 
 class Breakers:
     """All breakers of one provider.
@@ -152,6 +157,8 @@ class Breakers:
     def subscribe(self, observer: Callable[[], None]) -> Callable[[], None]:
         """Hear whenever answers may have changed; returns its removal."""
         self._observers.append(observer)
+        for breaker in self._breakers.values():
+            self._arm(breaker)
 
         def remove() -> None:
             if observer in self._observers:
@@ -178,19 +185,17 @@ class Breakers:
         )
 
     def stop(self) -> None:
-        """Wake nobody any more."""
+        """Wake nobody any more, until somebody subscribes again."""
         self._observers = []
         for breaker in self._breakers.values():
-            if breaker.timer is not None and breaker.timer.active():
-                breaker.timer.cancel()
+            breaker.disarm()
 
     # -- how attempts end ------------------------------------------------
 
     def _succeeded(self, attempt: Attempt) -> None:
         for key, breaker in tuple(self._affected(attempt)):
             del self._breakers[key]
-            if breaker.timer is not None and breaker.timer.active():
-                breaker.timer.cancel()
+            breaker.disarm()
             if breaker.since is not None:
                 self._log.info(
                     "provider {provider}: {what} works again",
@@ -236,7 +241,7 @@ class Breakers:
         breaker.probe = None
         pause = breaker.backoff.next()
         breaker.until = self._clock.seconds() + pause
-        breaker.timer = self._clock.callLater(pause, self._changed)
+        self._arm(breaker)
         self._log.warn(
             "provider {provider}: {what} is left alone for {pause:.0f} seconds, "
             "failures in a row: {failures}, the last: {reason}",
@@ -247,6 +252,13 @@ class Breakers:
             reason=breaker.reason,
         )
         self._changed()
+
+    def _arm(self, breaker: _Breaker) -> None:
+        """Tell of the time at which an attempt is let through, if anybody listens."""
+        breaker.disarm()
+        wait = breaker.until - self._clock.seconds()
+        if breaker.since is not None and wait > 0 and self._observers:
+            breaker.timer = self._clock.callLater(wait, self._changed)
 
     def _abandoned(self, attempt: Attempt) -> None:
         for _, breaker in self._affected(attempt):

@@ -185,7 +185,21 @@ class BreakersTests(SynchronousTestCase):
         self.fail(times=3)
         self.fail("b", error=InvalidConfiguration("no such flavor"))
         self.breakers.stop()
+        self.fail("c", times=3)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_starting_again(self) -> None:
+        """Who subscribes after a stop hears of what opened before or meanwhile."""
+        self.fail(times=3)
+        self.clock.advance(10)
+        self.breakers.stop()
+        self.fail("b", times=3)
+        self.woken = 0
+        self.breakers.subscribe(self.wake)
+        self.clock.advance(50)
+        self.assertEqual((self.woken, self.refuses("a"), self.refuses("b")), (1, False, True))
+        self.clock.advance(10)
+        self.assertEqual((self.woken, self.refuses("b")), (2, False))
 
     def test_unsubscribing(self) -> None:
         """Who does not want to hear any more does not; twice is as good as once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -32,14 +33,21 @@ METHODS = (
 )
 
 
-class MemoryContractTests(VirtualTime, AdapterContract, TestCase):
+class MemoryContract(AdapterContract):
     """The contract, kept by :class:`MemoryAdapter`."""
+
+    timing = Timing(answer=0.2, boot=10, delete=5)
+
+    #: Seconds for which the cloud wants to be left in peace.
+    peace = 7.0
+
+    clock: Any
 
     @cached_property
     def cloud(self) -> MemoryCloud:
         return MemoryCloud(
             self.clock,
-            timing=Timing(answer=0.2, boot=10, delete=5),
+            timing=self.timing,
             flavors={
                 name: {"instances": 1, "cores": 2, "ram": 2048} for name in ("small", "no-image")
             },
@@ -72,8 +80,8 @@ class MemoryContractTests(VirtualTime, AdapterContract, TestCase):
         return CloudLabel("no-image", CloudImage("lost"))
 
     async def ask_for_peace(self) -> float | None:
-        self.cloud.fail_next("create", RetryLater("too many requests", 7))
-        return 7
+        self.cloud.fail_next("create", RetryLater("too many requests", self.peace))
+        return self.peace
 
     async def break_the_api(self) -> None:
         self.cloud.broken = CloudError("the service is down")
@@ -108,6 +116,24 @@ class MemoryContractTests(VirtualTime, AdapterContract, TestCase):
         return ImageUploadOrder(
             name="debian-1", path=Path("debian.raw"), format="raw", metadata={"a": "b"}
         )
+
+
+class MemoryContractTests(VirtualTime, MemoryContract, TestCase):
+    """On a clock."""
+
+
+class MemoryContractOnTheReactorTests(MemoryContract, TestCase):
+    """In real time."""
+
+    timing = Timing(answer=0.02, boot=0.05, delete=0.05)
+    patience = 2.0
+    peace = 0.01
+
+    @cached_property
+    def clock(self) -> Any:
+        from twisted.internet import reactor
+
+        return reactor
 
 
 def order(**changes: object) -> Order:

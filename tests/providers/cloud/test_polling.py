@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -208,6 +210,76 @@ class PollerTests(SynchronousTestCase):
         self.clock.advance(5)
         self.answer()
         self.successResultOf(again)
+
+
+#: What happens to a poller: time passes, somebody waits for news of a server in
+#: this version or for any listing, gives up, the cloud answers or fails.
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("advance"), st.sampled_from([0, 1, 5, 60])),
+        st.tuples(st.just("change_of"), st.tuples(st.sampled_from("ab"), st.integers(0, 2))),
+        st.tuples(st.just("next_listing"), st.none()),
+        st.tuples(st.just("cancel"), st.integers(0, 20)),
+        st.tuples(st.just("answer"), st.dictionaries(st.sampled_from("ab"), st.integers(1, 2))),
+        st.tuples(st.just("fail"), st.none()),
+    ),
+    max_size=60,
+)
+
+
+@given(steps=STEPS)
+def test_everybody_is_told_in_time_and_once(steps: list[tuple[str, Any]]) -> None:
+    """Whatever happens: the first listing begun after a wait that shows something else ends it.
+
+    There is never more than one listing at a time, and none when nobody waits.
+    """
+    clock = Clock()
+    asked: list[Deferred[Sequence[Instance]]] = []
+
+    def ask() -> Deferred[Sequence[Instance]]:
+        assert all(each.called for each in asked)
+        asked.append(Deferred())
+        return asked[-1]
+
+    def shown(external_id: str, version: int) -> Instance | None:
+        return server(external_id, name=str(version)) if version else None
+
+    poller = Poller(clock, ask, 5, "cloud")
+    #: Who waits: since which listing, for which server, and what it has seen.
+    waiting: dict[Deferred[Any], tuple[int, str | None, int]] = {}
+    for what, detail in steps:
+        if what == "advance":
+            clock.advance(detail)
+        elif what == "change_of":
+            waiting[poller.change_of(detail[0], shown(*detail))] = (len(asked), *detail)
+        elif what == "next_listing":
+            waiting[poller.next_listing()] = (len(asked), None, 0)
+        elif what == "cancel" and waiting:
+            given_up = list(waiting)[detail % len(waiting)]
+            del waiting[given_up]
+            given_up.addErrback(lambda failure: failure.trap(CancelledError))
+            given_up.cancel()
+        elif what == "fail" and asked and not asked[-1].called:
+            asked[-1].errback(CloudError("down"))
+        elif what == "answer" and asked and not asked[-1].called:
+            number = len(asked)
+            asked[-1].callback([server(key, name=str(value)) for key, value in detail.items()])
+            clock.advance(0)
+            for each, (since, external_id, seen) in tuple(waiting.items()):
+                told = since < number and (
+                    external_id is None or detail.get(external_id, 0) != seen
+                )
+                assert each.called is told
+                if told and external_id is not None:
+                    results: list[Any] = []
+                    each.addBoth(results.append)
+                    assert results == [shown(external_id, detail.get(external_id, 0))]
+                if told:
+                    del waiting[each]
+        assert poller.waiting == len(waiting)
+        assert not any(each.called for each in waiting)
+        assert waiting or all(each.called for each in asked)
+        assert bool(waiting) or not clock.getDelayedCalls()
 
 
 class _Turns(Clock):
