@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -163,6 +165,27 @@ class DriverTests(DriverCase):
             ).type.__name__,
             "Gone",
         )
+
+
+class DocumentationTests(DriverCase):
+    def test_the_example(self) -> None:
+        """The example for operators can be used as it stands, and does what it says."""
+        page = Path(__file__).parents[3] / "docs" / "operations.md"
+        (example,) = (
+            block
+            for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+            if "driver: fake" in block
+        )
+        config = parse("labels: [{name: debian-large}]\n" + example)
+        trial = config.providers["trial"]
+        assert isinstance(trial, FakeProvider)
+        self.assertEqual(trial.simulation.max_instances, 50)
+        service = self.provide(trial)
+        node_id = self.world.order(service, "debian-large")
+        self.world.wait(120)
+        node = self.world.node(node_id)
+        self.assertEqual(node.state, NodeState.READY)
+        self.assertEqual(node.resources, {"instances": 1, "cores": 8, "ram": 16384})
 
 
 class ReloadTests(DriverCase):
