@@ -203,7 +203,7 @@ def _timed(token: Token, now: float) -> Access:
     return Access(
         token,
         renew=now + token.lifetime - ahead,
-        end=now + token.lifetime - min(_SAFETY, ahead),
+        end=now + token.lifetime - min(_SAFETY, ahead / 2),
     )
 
 

@@ -134,7 +134,9 @@ class Tokens(CredentialsCase):
         self.clock.advance(5.9)
         self.assertEqual(self.token(), "token-1")
         self.clock.advance(0.2)
-        self.token()
+        self.hold = True
+        self.assertEqual(self.token(), "token-1")
+        self.finish()
         self.assertEqual(self.token(), "token-2")
 
     def test_for_ever(self) -> None:
