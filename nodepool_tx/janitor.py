@@ -32,6 +32,9 @@ from nodepool_tx.work import SingleFlight
 
 __all__ = ["Janitor", "past_hold_age", "past_ready_age"]
 
+#: How often it is tried at once to open a lost request again.
+RESET_ATTEMPTS = 3
+
 
 def past_ready_age(node: Node, config: Config, now: float) -> bool:
     """The node has been in stock longer than one of its labels allows."""
@@ -143,7 +146,7 @@ class Janitor(MultiService):
             node is not None
             and node.allocated_to
             and not change.locked_after
-            and node.state is NodeState.READY
+            and node.state in (NodeState.READY, NodeState.BUILDING)
             and not self._exists(node.allocated_to)
         ):
             self._deserted.add(node.allocated_to)
@@ -184,7 +187,10 @@ class Janitor(MultiService):
             self._deserted |= deserted
             return
         for request_id in lost:
-            await self._reset_lost(request_id)
+            try:
+                await self._reset_lost(request_id)
+            except Uncertain:
+                self._lost.add(request_id)
         for request_id in deserted:
             if not self._exists(request_id):
                 await self._free_promised(request_id)
@@ -220,30 +226,45 @@ class Janitor(MultiService):
                 await self._delete(node, "held longer than allowed")
 
     async def _reset_lost(self, request_id: str) -> None:
-        """Give a request that its launcher left pending back to everyone."""
-        request = self._store.requests.get(request_id)
-        if request is None or not self._suspect(request):
-            return
-        self._lost.discard(request_id)
+        """Give a request that its launcher left pending back to everyone.
+
+        Nodes that somebody works on stay promised to it: it may get them yet.
+        """
+        for _ in range(RESET_ATTEMPTS):
+            request = self._store.requests.get(request_id)
+            if request is None or not self._suspect(request):
+                return
+            self._lost.discard(request_id)
+            if await self._made(self._resetting(request), "reset lost request", request_id):
+                self._log.info(
+                    "request {request_id} was left pending by its launcher and is open again",
+                    request_id=request_id,
+                    event_id=request.event_id,
+                )
+                return
+            # Perhaps one of its nodes was just adopted: see that.
+            await self._store.barrier()
+
+    def _resetting(self, request: NodeRequest) -> Change:
         now = self._clock.seconds()
         change = self._store.change()
-        for node in self._store.nodes.of_request(request_id):
-            if node.state is NodeState.READY:
+        for node in self._store.nodes.of_request(request.id):
+            if node.state is NodeState.READY or self._is_orphan(node):
                 change.update_node(node, _in_stock(node))
             elif node.state is NodeState.INIT:
                 change.update_node(node, node.in_state(NodeState.DELETING, now, allocated_to=None))
         change.update_request(request, request.in_state(RequestState.REQUESTED, now, nodes=()))
-        if await self._made(change, "reset lost request", request_id):
-            self._log.info(
-                "request {request_id} was left pending by its launcher and is open again",
-                request_id=request_id,
-                event_id=request.event_id,
-            )
+        return change
+
+    def _is_orphan(self, node: Node) -> bool:
+        """It was being made, and whoever made it is gone."""
+        return node.state is NodeState.BUILDING and not self._store.nodes.is_locked(node.id)
 
     async def _free_promised(self, request_id: str) -> None:
         """Put nodes back in stock whose request is gone."""
         for node in self._store.nodes.of_request(request_id):
-            if node.state is not NodeState.READY or self._store.nodes.is_locked(node.id):
+            ready = node.state is NodeState.READY and not self._store.nodes.is_locked(node.id)
+            if not (ready or self._is_orphan(node)):
                 continue
             change = self._store.change()
             change.update_node(node, _in_stock(node))

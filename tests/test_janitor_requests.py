@@ -43,14 +43,16 @@ class LostRequestTests(JanitorTestCase):
     def test_nodes(self) -> None:
         """Its nodes go back into stock; one that was just begun is deleted.
 
-        One that was being built is left to its provider, which removes nodes
-        being built that nobody holds.
+        One that was being built is promised to nobody: its provider adopts it.
+        One that somebody goes on building stays promised to the request.
         """
         request_id, contender = self.pending()
         fields = {"allocated_to": request_id, "tenant_name": "t", "requestor": "zuul"}
         ready = self.add_node("a", **fields)
         begun = self.add_node("a", state=NodeState.INIT, provider="cloud", **fields)
         building = self.add_node("a", state=NodeState.BUILDING, provider="cloud", **fields)
+        adopted = self.add_node("a", state=NodeState.BUILDING, provider="cloud", **fields)
+        self.lock_node(adopted)
         self.settle()
         self.delete(contender)
         self.settle()
@@ -59,7 +61,9 @@ class LostRequestTests(JanitorTestCase):
         self.assertEqual((node.state, node.allocated_to), (NodeState.READY, None))
         self.assertEqual((node.tenant_name, node.requestor), (None, None))
         self.assertIs(self.node(begun).state, NodeState.DELETING)
-        self.assertIs(self.node(building).state, NodeState.BUILDING)
+        node = self.node(building)
+        self.assertEqual((node.state, node.allocated_to), (NodeState.BUILDING, None))
+        self.assertEqual(self.node(adopted).allocated_to, request_id)
         used = self.store.nodes.usage.used(Account.of_tenant("t"))
         self.assertEqual(used.get("instances"), 2)
 
@@ -272,11 +276,38 @@ class DesertedNodeTests(JanitorTestCase):
 
     def test_other_states(self) -> None:
         """Nodes that are not ready are their provider's concern."""
-        states = [state for state in NodeState if state is not NodeState.READY]
+        mine = (NodeState.READY, NodeState.BUILDING)
+        states = [state for state in NodeState if state not in mine]
         nodes = [self.promised("100-0000009999", state=state) for state in states]
         self.sweep(3)
         for node_id in nodes:
             self.assertEqual(self.node(node_id).version, 0)
+
+    def test_being_built(self) -> None:
+        """One that nobody builds any more is promised to nobody; one in work is left alone."""
+        orphan = self.promised("100-0000009999", state=NodeState.BUILDING)
+        node = self.node(orphan)
+        self.assertEqual((node.state, node.allocated_to), (NodeState.BUILDING, None))
+        request_id = self.add_request("x", state=RequestState.PENDING)
+        self.lock_request(request_id)
+        in_work = self.promised(request_id, state=NodeState.BUILDING)
+        self.lock_node(in_work)
+        self.delete(paths.request(request_id))
+        self.sweep(2)
+        self.assertEqual(self.node(in_work).version, 0)
+
+    def test_adopted_at_the_last_moment(self) -> None:
+        """A node that is adopted while its request is opened again does not prevent that."""
+        request_id = self.add_request("x", state=RequestState.PENDING)
+        contender = self.lock_request(request_id)
+        node_id = self.promised(request_id, state=NodeState.BUILDING)
+        self.inspector.before(
+            "transaction", lambda _: self.lock_node(node_id), path=written, times=1
+        )
+        self.delete(contender)
+        self.settle()
+        self.assertEqual(self.state(request_id), "requested")
+        self.assertEqual(self.node(node_id).allocated_to, request_id)
 
     def test_provider_that_is_given_up(self) -> None:
         """Of providers that are not configured here, too: nobody else might do it."""
