@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from nodepool_tx.model import Node, NodeState
 from nodepool_tx.pools.interface import NodeMaker
 from nodepool_tx.pools.reservations import Reservations
 from nodepool_tx.store.nodes import NodeChange
@@ -25,6 +26,8 @@ class Followed:
         self._owner = owner
         self.request_id = request_id
         self.node_ids: Sequence[str] = ()
+        #: Nodes that were put off, as they were then: they are removed at once.
+        self.aborted: dict[str, Node] = {}
         #: It waits for room.
         self.lacks_room = False
         self._news: Deferred[None] = Deferred()
@@ -104,6 +107,8 @@ class Following:
     def _on_node(self, change: NodeChange) -> None:
         followed = self._by_node.get(change.node_id)
         if followed is not None:
+            if change.after is not None and change.after.state is NodeState.ABORTED:
+                followed.aborted[change.node_id] = change.after
             followed.wake()
 
     def _on_request(self, change: RequestChange) -> None:

@@ -264,8 +264,9 @@ class Taking:
         return True
 
     def _nodes(self, taken: _Taken) -> list[Node]:
-        """Those of its nodes that are there."""
-        found = (self._store.nodes.get(node_id) for node_id in taken.node_ids)
+        """Those of its nodes that are there, and those that were put off as they were then."""
+        aborted = taken.followed.aborted
+        found = (aborted.get(i) or self._store.nodes.get(i) for i in taken.node_ids)
         return [node for node in found if node is not None]
 
     async def _all_seen(self, taken: _Taken) -> bool:
