@@ -124,7 +124,7 @@ class CloudProviderService(MultiService):
                 self._context.clock,
                 self._context.store,
                 self._context.registry,
-                self._context.tenant_limits,
+                self._context.reservations,
                 PoolSettings(
                     provider=self.config.name,
                     name=pool.name,
@@ -136,6 +136,7 @@ class CloudProviderService(MultiService):
                 ),
                 self,
                 admission,
+                self.making,
             )
             service.setServiceParent(self)
             pools.append(service)
@@ -205,6 +206,7 @@ class CloudProviderService(MultiService):
 
     async def _retire(self) -> None:
         await self.idle()
+        await gatherResults([pool.retired() for pool in self._pools])
         while len(self._launches) or len(self._removals):
             await gatherResults([self._launches.idle(), self._removals.idle()])
 
