@@ -98,6 +98,8 @@ class _Role(enum.Enum):
     REMOVE_DATA = enum.auto()
     #: Nothing is written, it must only be what it was.
     CHECK = enum.auto()
+    #: Whatever the caller has to do in the same step.
+    COMPANION = enum.auto()
 
 
 class Offer(Protocol):
@@ -123,9 +125,19 @@ class _Item:
     check_only: bool = False
 
 
+@attrs.frozen(eq=False)
+class _Companion:
+    """An operation of the caller's; ``settled`` is called with its result."""
+
+    what: str
+    id: str
+    add: Callable[[Transaction], None]
+    settled: Callable[[Any], None]
+
+
 @attrs.frozen
 class _Operation:
-    item: _Item | None
+    item: _Item | _Companion | None
     role: _Role
 
 
@@ -152,6 +164,7 @@ class Change:
         self._items: list[_Item] = []
         self._created: list[Node] = []
         self._fences: list[_Item] = []
+        self._companions: list[_Companion] = []
 
     def update_node(
         self, before: Node, after: Node, lock: Lock | None = None, *, release: bool = False
@@ -228,6 +241,24 @@ class Change:
         path = paths.tenant(tenant)
         self._fences.append(_Item("tenant", tenant, path, "", b"", version, None, False))
 
+    def also(
+        self,
+        what: str,
+        id: str,
+        add: Callable[[Transaction], None],
+        settled: Callable[[Any], None] = lambda _: None,
+    ) -> None:
+        """Make one operation of the caller's a part of the change, after those on records.
+
+        If it is refused, the change fails with :class:`Vanished` when there is
+        no such znode, and else with :class:`Moved`.
+
+        :param what: what it is about, for messages, and ``id`` which one.
+        :param add: adds the operation to a transaction; may be called again.
+        :param settled: called with its result.
+        """
+        self._companions.append(_Companion(what, id, add, settled))
+
     def _node(
         self, node: Node, data: bytes | None, lock: Lock | None, release: bool = False
     ) -> None:
@@ -268,7 +299,7 @@ class Change:
     def _assemble(self, txn: Transaction) -> list[_Operation]:
         operations: list[_Operation] = []
 
-        def add(item: _Item | None, role: _Role) -> None:
+        def add(item: _Item | _Companion | None, role: _Role) -> None:
             operations.append(_Operation(item, role))
 
         for item in self._items:
@@ -308,6 +339,9 @@ class Change:
             else:
                 txn.set(item.path, item.data, item.version)
                 add(item, _Role.DATA)
+        for companion in self._companions:
+            companion.add(txn)
+            add(companion, _Role.COMPANION)
         for node in self._created:
             txn.create(paths.NODES + "/", encode_node(node), sequence=True)
             add(None, _Role.DATA)
@@ -327,6 +361,9 @@ class Change:
             raise failure
         if isinstance(error, zke.BadVersionError):
             raise Moved(item.what, item.id) from failure
+        if isinstance(item, _Companion):
+            gone = isinstance(error, zke.NoNodeError)
+            raise (Vanished if gone else Moved)(item.what, item.id) from failure
         if operation.role is _Role.FENCE:
             raise Locked(item.what, item.id) from failure
         if operation.role is _Role.REMOVE_DIRECTORY and isinstance(error, zke.NotEmptyError):
@@ -346,6 +383,8 @@ class Change:
             item = operation.item
             if item is None:
                 created.append(result.rpartition("/")[2])
+            elif isinstance(item, _Companion):
+                item.settled(result)
             elif operation.role is _Role.DATA:
                 assert item.data is not None
                 self._offer[item.what](item.path, item.data, result)
