@@ -30,7 +30,7 @@ class BreakersTests(SynchronousTestCase):
     def wake(self) -> None:
         self.woken += 1
 
-    def fail(  # type: ignore[override]
+    def failing(
         self,
         label: str = "a",
         zone: str | None = "x",
@@ -46,13 +46,13 @@ class BreakersTests(SynchronousTestCase):
     def test_closed(self) -> None:
         """Nothing is said against what has not failed, or not often enough."""
         self.assertFalse(self.refuses())
-        self.fail(times=2)
+        self.failing(times=2)
         self.assertFalse(self.refuses())
         self.assertEqual((self.breakers.describe(), self.clock.getDelayedCalls()), ((), []))
 
     def test_a_label_in_a_zone(self) -> None:
         """Three failures in a row open a label in a zone, and nothing else."""
-        self.fail(times=3)
+        self.failing(times=3)
         self.assertEqual(
             self.breakers.objection("a", ["x"]),
             "label a in zone x is left alone after 3 failures in a row, the last: no host",
@@ -60,20 +60,20 @@ class BreakersTests(SynchronousTestCase):
         self.assertEqual(self.breakers.usable_zones("a", ["x", "y"]), ("y",))
         self.assertFalse(self.refuses("a", "x", "y"))
         self.assertFalse(self.refuses("b"))
-        self.fail(zone="y", times=3)
+        self.failing(zone="y", times=3)
         self.assertTrue(self.refuses("a", "x", "y"))
         self.assertEqual(self.woken, 2)
 
     def test_a_success_between_failures(self) -> None:
         """Only failures in a row count."""
         for _ in range(5):
-            self.fail(times=2)
+            self.failing(times=2)
             self.breakers.begin("a", "x").succeeded()
         self.assertFalse(self.refuses())
 
     def test_half_open(self) -> None:
         """When its time is over all are told, one attempt is let through, and closes it."""
-        self.fail(zone=None, times=3)
+        self.failing(zone=None, times=3)
         self.clock.advance(59)
         self.assertTrue(self.refuses("a", None))
         self.woken = 0
@@ -89,19 +89,19 @@ class BreakersTests(SynchronousTestCase):
 
     def test_times_double(self) -> None:
         """A probe that fails opens it for twice as long, up to ten minutes."""
-        self.fail(times=3)
+        self.failing(times=3)
         pauses = []
         for _ in range(6):
             (open_,) = self.breakers.describe()
             pauses.append(open_.until - self.clock.seconds())
             self.clock.advance(pauses[-1])
-            self.fail()
+            self.failing()
         self.assertEqual(pauses, [60, 120, 240, 480, 600, 600])
         self.assertEqual(open_.since, 0)
 
     def test_a_probe_that_is_abandoned(self) -> None:
         """Another attempt may be the one that decides."""
-        self.fail(times=3)
+        self.failing(times=3)
         self.clock.advance(60)
         for end in (
             lambda attempt: attempt.abandoned(),
@@ -137,7 +137,7 @@ class BreakersTests(SynchronousTestCase):
 
     def test_invalid_configuration(self) -> None:
         """A label that cannot be made is left alone at once, in all zones."""
-        self.fail(error=InvalidConfiguration("no such flavor"))
+        self.failing(error=InvalidConfiguration("no such flavor"))
         self.assertEqual(
             self.breakers.objection("a", ["x", "y"]),
             "label a is left alone after a failure, the last: no such flavor",
@@ -149,7 +149,7 @@ class BreakersTests(SynchronousTestCase):
         """Ten failures in a row of several labels open the provider."""
         for n in range(10):
             self.assertFalse(self.refuses("c"))
-            self.fail("ab"[n % 2], f"zone {n}")
+            self.failing("ab"[n % 2], f"zone {n}")
         self.assertEqual(
             self.breakers.objection("c", ["x"]),
             "the whole provider is left alone after 10 failures in a row, the last: no host",
@@ -160,15 +160,15 @@ class BreakersTests(SynchronousTestCase):
 
     def test_one_label_does_not_open_the_provider(self) -> None:
         """However often one label fails the others are not blamed, until a second one fails."""
-        self.fail("a", times=50)
+        self.failing("a", times=50)
         self.assertFalse(self.refuses("b"))
-        self.fail("b")
+        self.failing("b")
         self.assertTrue(self.refuses("c"))
 
     def test_a_full_cloud_is_no_broken_one(self) -> None:
         """NoCapacity counts against label and zone, not against the provider."""
         for n in range(20):
-            self.fail("ab"[n % 2], f"zone {n % 4}", error=NoCapacity("full"))
+            self.failing("ab"[n % 2], f"zone {n % 4}", error=NoCapacity("full"))
         self.assertFalse(self.refuses("c"))
         self.assertTrue(self.refuses("a", "zone 0"))
 
@@ -182,18 +182,18 @@ class BreakersTests(SynchronousTestCase):
 
     def test_stopping(self) -> None:
         """Nothing is left to run, and nobody is told any more."""
-        self.fail(times=3)
-        self.fail("b", error=InvalidConfiguration("no such flavor"))
+        self.failing(times=3)
+        self.failing("b", error=InvalidConfiguration("no such flavor"))
         self.breakers.stop()
-        self.fail("c", times=3)
+        self.failing("c", times=3)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_starting_again(self) -> None:
         """Who subscribes after a stop hears of what opened before or meanwhile."""
-        self.fail(times=3)
+        self.failing(times=3)
         self.clock.advance(10)
         self.breakers.stop()
-        self.fail("b", times=3)
+        self.failing("b", times=3)
         self.woken = 0
         self.breakers.subscribe(self.wake)
         self.clock.advance(50)
@@ -206,7 +206,7 @@ class BreakersTests(SynchronousTestCase):
         remove = self.breakers.subscribe(lambda: self.assertTrue(False))
         remove()
         remove()
-        self.fail(times=3)
+        self.failing(times=3)
 
 
 ENDS = st.lists(

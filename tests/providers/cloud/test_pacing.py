@@ -55,8 +55,11 @@ def test_turns_are_spaced_and_in_order(steps: list[tuple[str, Any]], rate: float
     given_: list[tuple[int, float]] = []
     held_until = 0.0
 
+    early: list[float] = []
+
     def took(_: None, number: int) -> None:
-        assert clock.seconds() >= held_until - 1e-9
+        if clock.seconds() < held_until - 1e-9:
+            early.append(clock.seconds())
         given_.append((number, clock.seconds()))
         waiting.pop(number, None)
 
@@ -77,6 +80,7 @@ def test_turns_are_spaced_and_in_order(steps: list[tuple[str, Any]], rate: float
         assert pacer.waiting == len(waiting)
     for _ in range(len(waiting) + 1):
         clock.advance(10)
+    assert not early
     assert not waiting
     assert not clock.getDelayedCalls()
     numbers = [number for number, _ in given_]
@@ -148,7 +152,7 @@ class CallsTests(SynchronousTestCase):
     def call(self, begin: Any, **options: Any) -> Deferred[Any]:
         return Deferred.fromCoroutine(self.calls.call("create", begin, **options))
 
-    async def fail(self, error: Exception) -> None:  # type: ignore[override]
+    async def failing(self, error: Exception) -> None:
         raise error
 
     def test_results_are_counted(self) -> None:
@@ -156,7 +160,7 @@ class CallsTests(SynchronousTestCase):
         call = self.call(lambda: deferLater(self.clock, 3, lambda: "id"))
         self.clock.advance(3)
         self.assertEqual(self.successResultOf(call), "id")
-        self.failureResultOf(self.call(lambda: self.fail(OverQuota("full"))), OverQuota)
+        self.failureResultOf(self.call(lambda: self.failing(OverQuota("full"))), OverQuota)
         self.assertEqual(self.calls.counts, {"create": CallCount(2, 1, 3.0)})
 
     def test_the_wait_for_a_turn_is_no_part_of_the_call(self) -> None:
@@ -223,13 +227,27 @@ class CallsTests(SynchronousTestCase):
         self.assertEqual(self.pacer.waiting, 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_cancelling_what_cannot_be_cancelled(self) -> None:
+        """Who gives up need not wait for an adapter that does not; nothing is left to run."""
+
+        async def stubborn() -> None:
+            try:
+                await Deferred()
+            except CancelledError:
+                await Deferred()
+
+        call = self.call(stubborn)
+        call.cancel()
+        self.failureResultOf(call, CancelledError)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_foreign_errors_are_translated(self) -> None:
         """What an adapter lets out is a CloudError with its cause, and in the log."""
 
         def broken() -> Any:
             raise KeyError("server")
 
-        for begin in (broken, lambda: self.fail(KeyError("server"))):
+        for begin in (broken, lambda: self.failing(KeyError("server"))):
             error = self.failureResultOf(self.call(begin), CloudError).value
             self.assertEqual(str(error), "create failed: KeyError: 'server'")
             self.assertIsInstance(error.__cause__, KeyError)
@@ -237,14 +255,14 @@ class CallsTests(SynchronousTestCase):
 
     def test_a_cancellation_of_the_adapters_own(self) -> None:
         """An adapter that lets out a CancelledError nobody asked for has failed."""
-        self.failureResultOf(self.call(lambda: self.fail(CancelledError())), CloudError)
+        self.failureResultOf(self.call(lambda: self.failing(CancelledError())), CloudError)
         self.assertEqual(len(self.flushLoggedErrors(CancelledError)), 1)
 
     def test_peace_for_as_long_as_the_cloud_says(self) -> None:
         """No turn is given before the time the cloud asked for, within reason."""
         for said, held in ((7, 7), (0.001, 1), (1e9, LONGEST_HOLD_OFF)):
             began = self.clock.seconds()
-            call = self.call(lambda said=said: self.fail(RetryLater("busy", said)))
+            call = self.call(lambda said=said: self.failing(RetryLater("busy", said)))
             self.failureResultOf(call, RetryLater)
             self.assertEqual(self.pacer.held_until, began + held)
             self.clock.advance(held)
@@ -254,7 +272,7 @@ class CallsTests(SynchronousTestCase):
         pauses = []
         for _ in range(3):
             began = self.clock.seconds()
-            call = self.call(lambda: self.fail(RetryLater("busy")))
+            call = self.call(lambda: self.failing(RetryLater("busy")))
             self.failureResultOf(call, RetryLater)
             until = self.pacer.held_until
             assert until is not None
@@ -262,6 +280,13 @@ class CallsTests(SynchronousTestCase):
             self.clock.advance(until - began)
         self.assertLess(pauses[0], pauses[1])
         self.assertLess(pauses[1], pauses[2])
+        went_well: Deferred[str] = Deferred()
+        went_well.callback("id")
+        self.successResultOf(self.call(lambda: went_well))
+        self.failureResultOf(self.call(lambda: self.failing(RetryLater("busy"))), RetryLater)
+        until = self.pacer.held_until
+        assert until is not None
+        self.assertLessEqual(until - self.clock.seconds(), 1)
 
     def test_refusals_of_the_same_moment_count_once(self) -> None:
         """A hundred calls refused at a time do not make the pause a hundred times longer."""
