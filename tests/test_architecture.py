@@ -41,7 +41,9 @@ MAY_USE = {
     "pools": "model resources store txzookeeper work",
     # Where nodes come from; drivers know all but each other.
     "providers": "config nodescan pools store txzookeeper work",
-    "providers.cloud": "config model resources",
+    "providers.cloud": (
+        "config model nodescan periodic pools providers resources store txzookeeper work"
+    ),
     "providers.openstack": "config model nodescan providers providers.cloud resources",
     "providers.fake": "config nodescan providers providers.cloud providers.openstack store",
     "providers.metastatic": "",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import CancelledError
+
 from nodepool_tx.config.cloud import CloudProvider
 from nodepool_tx.config.schema import ProviderConfig, StaticProvider
 from nodepool_tx.model import Node, NodeState, RequestState
