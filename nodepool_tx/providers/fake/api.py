@@ -77,7 +77,8 @@ def page(
     asked = call.number("limit")
     limit = most if asked is None else min(asked, most)
     part = things[start : start + limit]
-    if not part or start + limit >= len(things):
+    # A page that is full has a next one, which may be empty.
+    if not part or len(part) < limit:
         return part, None
     query = {**call.query, "limit": str(limit), "marker": identify(part[-1])}
     return part, urlencode(query)

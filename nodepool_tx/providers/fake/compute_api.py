@@ -156,7 +156,7 @@ class ComputeService:
 
     def _view(self, call: Call, server: Server) -> dict[str, Any]:
         """How a server looks; kept until something changes, and never altered."""
-        form = tuple(call.version >= change for change in (3, 9, 19, 26, 47, 73))
+        form = tuple(call.version >= change for change in (3, 9, 19, 26, 47, 63, 71, 73))
         view: dict[str, Any] | None = server.views.get(form)
         if view is None:
             view = server.views[form] = server_view(self._cloud, call.version, server)

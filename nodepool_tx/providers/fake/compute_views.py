@@ -61,7 +61,7 @@ def server_view(cloud: SimulatedOpenStack, version: int, server: Server) -> dict
     if version >= 9:
         view["locked"] = False
     if version >= 19:
-        view["description"] = None
+        view["description"] = order.name
     if version >= 26:
         view["tags"] = []
     if version >= 47:
@@ -74,6 +74,10 @@ def server_view(cloud: SimulatedOpenStack, version: int, server: Server) -> dict
             "original_name": server.flavor.name,
             "extra_specs": {},
         }
+    if version >= 63:
+        view["trusted_image_certificates"] = None
+    if version >= 71:
+        view["server_groups"] = []
     if version >= 73:
         view["locked_reason"] = None
     return view

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,10 @@ class ImageService:
 
     @staticmethod
     def refuse(error: Refused) -> Answer:
-        """How this service says no: with a page for people, which is no JSON."""
-        return Answer(error.status, {"content-type": "text/html; charset=UTF-8"})
+        """How this service says no."""
+        title = HTTPStatus(error.status).phrase
+        code = f"{error.status} {title}"
+        return Answer(error.status, body={"message": error.message, "code": code, "title": title})
 
     def _answer(self, call: Call) -> Answer:
         match (call.method, *call.path):
@@ -173,7 +176,7 @@ def _view(image: Image) -> Mapping[str, Any]:
         "min_disk": image.min_disk,
         "min_ram": image.min_ram,
         "size": image.size,
-        "virtual_size": None,
+        "virtual_size": image.size if image.status == "active" else None,
         "checksum": image.checksum,
         "os_hash_algo": None if image.sha512 is None else "sha512",
         "os_hash_value": image.sha512,

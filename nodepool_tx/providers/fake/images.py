@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from hashlib import md5, sha512
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -61,7 +62,14 @@ class Images:
             self.images.pop(image_id, None)
         now = self._clock.seconds()
         for image_id in wanted.keys() - self._configured:
-            self.images[image_id] = Image(image_id, wanted[image_id], now, now)
+            self.images[image_id] = Image(
+                image_id,
+                wanted[image_id],
+                now,
+                now,
+                checksum=md5(usedforsecurity=False).hexdigest(),
+                sha512=sha512().hexdigest(),
+            )
         self._configured = set(wanted)
 
     def add(self, image: Image) -> None:

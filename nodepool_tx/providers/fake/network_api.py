@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -47,11 +48,8 @@ class NetworkService:
                 subnets = [s for n in networks.networks.values() for s in n.subnets]
                 return _list(call, "subnets", map(_subnet, subnets))
             case ("GET", "security-groups"):
-                groups = [
-                    {"id": k, "name": v, "project_id": PROJECT, "tenant_id": PROJECT}
-                    for k, v in networks.security_groups.items()
-                ]
-                return _list(call, "security_groups", groups)
+                groups = networks.security_groups.items()
+                return _list(call, "security_groups", itertools.starmap(_group, groups))
             case ("GET", "routers"):
                 gateway = {"network_id": networks.public.id, "external_fixed_ips": []}
                 router = {
@@ -66,7 +64,7 @@ class NetworkService:
                 }
                 return _list(call, "routers", [router])
             case ("GET", "quotas", "tenant"):
-                return Answer(200, body={"tenant": {"tenant_id": PROJECT, "project_id": PROJECT}})
+                return Answer(200, body={"tenant": {"tenant_id": PROJECT}})
             case (_, "ports", *_):
                 return self._ports(call)
             case (_, "floatingips", *_):
@@ -178,16 +176,39 @@ def _network(network: Network) -> dict[str, Any]:
         "tags": [],
         "port_security_enabled": True,
         "availability_zone_hints": [],
-        "availability_zones": ["nova"],
+        "availability_zones": [],
+        "qinq": False,
         "ipv4_address_scope": None,
         "ipv6_address_scope": None,
+        **_history(0),
+    }
+
+
+def _history(created: float) -> dict[str, Any]:
+    moment = date(created)
+    return {"created_at": moment, "updated_at": moment, "revision_number": 1}
+
+
+def _group(group_id: str, name: str) -> dict[str, Any]:
+    return {
+        "id": group_id,
+        "name": name,
+        "project_id": PROJECT,
+        "tenant_id": PROJECT,
+        "description": name,
+        "stateful": True,
+        "shared": False,
+        "tags": [],
+        "security_group_rules": [],
+        **_history(0),
     }
 
 
 def _subnet(subnet: Subnet) -> dict[str, Any]:
+    first, last = subnet.addresses.first, subnet.addresses.last
     return {
         "id": subnet.id,
-        "name": "",
+        "name": subnet.addresses.cidr,
         "network_id": subnet.network_id,
         "project_id": PROJECT,
         "tenant_id": PROJECT,
@@ -197,11 +218,15 @@ def _subnet(subnet: Subnet) -> dict[str, Any]:
         "enable_dhcp": True,
         "dns_nameservers": [],
         "host_routes": [],
-        "allocation_pools": [],
+        "allocation_pools": [{"start": first, "end": last}],
+        "service_types": [],
+        "subnetpool_id": None,
+        "router:external": subnet.external,
         "ipv6_ra_mode": None,
         "ipv6_address_mode": None,
         "description": "",
         "tags": [],
+        **_history(0),
     }
 
 
@@ -225,9 +250,7 @@ def _port(port: Port) -> dict[str, Any]:
         "binding:vnic_type": "normal",
         "port_security_enabled": True,
         "tags": [],
-        "created_at": date(port.created),
-        "updated_at": date(port.created),
-        "revision_number": 1,
+        **_history(port.created),
     }
 
 
@@ -239,16 +262,24 @@ def _floating(floating: FloatingAddress) -> dict[str, Any]:
         "tenant_id": PROJECT,
         "floating_ip_address": floating.address,
         "floating_network_id": floating.network.id,
-        "router_id": None,
+        "router_id": ROUTER if port else None,
         "port_id": port.id if port else None,
         "fixed_ip_address": floating.fixed,
         "status": floating.status,
         "description": floating.description,
-        "dns_domain": "",
-        "dns_name": "",
-        "port_details": None,
+        "port_details": port and _details(port),
         "tags": [],
-        "created_at": date(floating.created),
-        "updated_at": date(floating.created),
-        "revision_number": 1,
+        **_history(floating.created),
+    }
+
+
+def _details(port: Port) -> dict[str, Any]:
+    return {
+        "name": port.name,
+        "network_id": port.network.id,
+        "mac_address": port.mac,
+        "admin_state_up": True,
+        "status": port.status,
+        "device_id": port.device_id,
+        "device_owner": port.device_owner,
     }

@@ -45,6 +45,7 @@ class Subnet:
     network_id: str
     addresses: Addresses
     gateway: str | None
+    external: bool
 
 
 @attrs.frozen(eq=False)
@@ -156,7 +157,7 @@ class Networks:
     ) -> None:
         network = lasting("network", name)
         subnets = tuple(
-            Subnet(lasting("subnet", f"{name}/{each.cidr}"), network, each, gateway)
+            Subnet(lasting("subnet", f"{name}/{each.cidr}"), network, each, gateway, external)
             for each in ranges
         )
         self.networks[network] = Network(network, name, subnets, external, routed, automatic)

@@ -80,6 +80,7 @@ class Addresses:
         self._size = min(network.num_addresses - 2, 1 << 32)
         self._next = start % self._size
         self._used: set[int] = set()
+        self.first, self.last = (str(network[place]) for place in (1, -2))
 
     def take(self) -> str:
         """One that nobody has.
