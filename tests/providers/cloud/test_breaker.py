@@ -115,14 +115,31 @@ class BreakersTests(SynchronousTestCase):
             self.assertFalse(self.refuses())
             self.assertEqual(self.woken, 1)
 
-    def test_a_probe_ends_once(self) -> None:
+    def test_an_attempt_ends_once(self) -> None:
         """What is told of an attempt after its end is not heard."""
-        attempts = [self.breakers.begin("a", "x") for _ in range(3)]
-        for attempt in attempts:
+        for attempt in [self.breakers.begin("a", "x") for _ in range(3)]:
             attempt.abandoned()
             attempt.failed(CloudError("late"))
-            attempt.succeeded()
         self.assertFalse(self.refuses())
+        for attempt in [self.breakers.begin("a", "x") for _ in range(3)]:
+            attempt.failed(CloudError("no host"))
+            attempt.succeeded()
+        self.assertTrue(self.refuses())
+
+    def test_only_one_decides(self) -> None:
+        """Neither one begun too early nor one begun after the probe stands for it."""
+        self.failing(times=3)
+        early = self.breakers.begin("a", "x")
+        self.assertFalse(self.breakers.describe()[0].probing)
+        self.clock.advance(60)
+        probe, late = self.breakers.begin("a", "x"), self.breakers.begin("a", "x")
+        early.failed(CloudError("early"))
+        late.failed(CloudError("late"))
+        (open_,) = self.breakers.describe()
+        self.assertEqual((open_.probing, open_.until), (True, 60))
+        probe.failed(CloudError("no host"))
+        (open_,) = self.breakers.describe()
+        self.assertEqual((open_.probing, open_.until), (False, 180))
 
     def test_attempts_that_were_under_way(self) -> None:
         """Of attempts begun before it opened, failures change nothing and a success closes it."""

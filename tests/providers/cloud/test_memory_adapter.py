@@ -178,6 +178,7 @@ class MemoryCloudTests(SynchronousTestCase):
         self.cloud.delete(external_id)
         self.assertEqual(self.states(), [InstanceState.BUILDING])
         self.cloud.delete(external_id)
+        self.cloud.delete(external_id)
         self.clock.advance(99)
         self.assertEqual(self.states(), [InstanceState.DELETING])
         self.clock.advance(1)

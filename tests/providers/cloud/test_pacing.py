@@ -129,6 +129,17 @@ class PacerTests(SynchronousTestCase):
         self.clock.advance(1)
         self.successResultOf(third)
 
+    def test_peace_for_those_who_wait_already(self) -> None:
+        """A wish for peace holds for turns that were soon to come, too."""
+        pacer = Pacer(self.clock, 1)
+        pacer.turn()
+        second = pacer.turn()
+        pacer.hold_off(5)
+        self.clock.advance(4)
+        self.assertNoResult(second)
+        self.clock.advance(1)
+        self.successResultOf(second)
+
     def test_a_shorter_wish_does_not_end_a_longer(self) -> None:
         """The longest of several wishes for peace holds."""
         pacer = Pacer(self.clock, 0)
