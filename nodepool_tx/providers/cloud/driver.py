@@ -34,6 +34,7 @@ def cloud_driver(
     config_class: type[C],
     make_adapter: Callable[[C, ProviderContext], CloudAdapter],
     scanner: Callable[[C, ProviderContext], Scanner] | None = None,
+    paced: bool = True,
 ) -> ProviderDescription:
     """A driver, as :class:`nodepool_tx.providers.DriverRegistry` finds it.
 
@@ -45,6 +46,7 @@ def cloud_driver(
 
     :param make_adapter: makes the adapter, without asking the cloud.
     :param scanner: what looks at servers, where it is not the launcher's own.
+    :param paced: ``rate`` counts; not so where there is nobody to be gentle with.
     """
 
     def build(config: ProviderConfig, context: ProviderContext) -> ProviderService:
@@ -60,6 +62,7 @@ def cloud_driver(
             context,
             make_adapter(config, context),
             scanner=scanner(config, context) if scanner is not None else None,
+            paced=paced,
         )
 
     def _build_to_be_emptied(config: ProviderConfig, context: ProviderContext) -> ProviderService:

@@ -25,11 +25,15 @@ def open_account(
     adapter: CloudAdapter,
     scanner: Scanner,
     random: Random,
+    paced: bool,
 ) -> Account:
-    """Everything about one cloud; nothing is asked of it yet."""
+    """Everything about one cloud; nothing is asked of it yet.
+
+    :param paced: calls are no more frequent than the configured rate.
+    """
     clock, name, chance = context.clock, config.name, random.random
     nodes = context.store.nodes
-    calls = Calls(clock, Pacer(clock, config.rate), name)
+    calls = Calls(clock, Pacer(clock, config.rate if paced else 0.0), name)
     poller = Poller(
         clock,
         lambda: calls.call("list_instances", adapter.list_instances, first=True),
