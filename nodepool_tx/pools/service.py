@@ -157,6 +157,8 @@ class PoolService(Service):
         if self._accepting:
             return
         self._accepting = True
+        if self._taking is not None:
+            self._taking.open()
         self._standing.show()
         store = self._store
         self._unsubscribe = [

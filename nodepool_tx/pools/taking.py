@@ -131,6 +131,10 @@ class Taking:
         task = self._take(request, plan, reservation)
         self.deciding.run(f"taking request {request.id}", task)
 
+    def open(self) -> None:
+        """Take requests from now on, again after :meth:`cancel`."""
+        self._stopping = False
+
     def cancel(self) -> None:
         """Let go of everything as it is, and leave it to others."""
         self._stopping = True
