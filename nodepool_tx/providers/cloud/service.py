@@ -60,6 +60,7 @@ class CloudProviderService(MultiService):
         *,
         scanner: Scanner | None = None,
         random: Random | None = None,
+        paced: bool = True,
     ) -> None:
         super().__init__()
         self.setName(config.name)
@@ -75,7 +76,7 @@ class CloudProviderService(MultiService):
         clock = context.clock
         self._tracker = Tracker(clock)
         self._account = open_account(
-            config, context, adapter, scanner or context.scanner, random or Random()
+            config, context, adapter, scanner or context.scanner, random or Random(), paced
         )
         self._leaks = Leaks(
             config.name, adapter, self._account.calls, InUse(context.store, config.name)
@@ -235,6 +236,7 @@ class CloudProviderService(MultiService):
         self._take_phase()
         self._everything.startService()
         self._sweeping.startService()
+        self._launches.open()
         self._removals.open()
         if self._context.store.current:
             self._account.quota.start()
@@ -320,6 +322,7 @@ class CloudProviderService(MultiService):
 
     def _on_drain(self) -> None:
         if self._drain.removes:
+            self._launches.close()
             self._launches.cut_off()
         self._housekeeping.mark_all()
         self._on_progress()
