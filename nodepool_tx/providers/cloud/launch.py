@@ -91,6 +91,10 @@ class Launch:
         node = await self.hold.write(lambda node: records.building(node, clock.seconds()))
         self._zone = node.az
         external_id = await self._begun_before(node)
+        if external_id is None and not self.adopted:
+            refused = account.quota.refusal or self._find_usable_zone()
+            if refused is not None:
+                return await self._put_off(refused)
         while True:
             ticket = account.breakers.begin(self.label.name, self._zone)
             try:
@@ -102,6 +106,8 @@ class Launch:
                 error = self._understood(e)
                 ticket.failed(error)
                 final = self._judge(error)
+                if final is NodeState.ABORTED:
+                    return await self._put_off(f"the quota does not allow it: {error}")
                 if final is not None:
                     return await self._give_up(final)
                 if not await self._clean_up():
@@ -123,6 +129,21 @@ class Launch:
         return self.what or (self.attempt.what if self.attempt is not None else "beginning")
 
     # -- beginning -------------------------------------------------------
+
+    def _find_usable_zone(self) -> str | None:
+        """Turn to a zone in which the label may be tried now; why not, if there is none.
+
+        When something was left alone for a while one attempt tells whether it
+        works again; all others that were decided on together with that wait.
+        """
+        breakers, label = self.account.breakers, self.label.name
+        if breakers.usable_zones(label, [self._zone]):
+            return None
+        others = self._other_zones()
+        if not others:
+            return breakers.objection(label, self.account.offers.zones_of(self.pool.name))
+        self._zone = self.account.random.choice(others)
+        return None
 
     async def _begun_before(self, node: Node) -> str | None:
         """The server that was made for the node already."""
@@ -181,12 +202,6 @@ class Launch:
         """What the node comes to after an attempt that failed; None for another attempt."""
         retries = self.account.config.launch_retries
         if isinstance(error, OverQuota):
-            self._log.info(
-                "node {node_id} is put off, the quota of {provider} does not allow it: {reason}",
-                node_id=self.hold.node_id,
-                provider=self.account.name,
-                reason=str(error),
-            )
             self.account.quota.refused(self._needs(), str(error))
             return NodeState.ABORTED
         if not (isinstance(error, NoCapacity) and self._other_zones()):
@@ -231,6 +246,16 @@ class Launch:
         self._full.add(self._zone)
         self._zone = self.account.random.choice(others)
         return True
+
+    async def _put_off(self, reason: str) -> Node:
+        """Nothing was tried: have another node made for it when it may be."""
+        self._log.info(
+            "node {node_id} of {provider} is put off: {reason}",
+            node_id=self.hold.node_id,
+            provider=self.account.name,
+            reason=reason,
+        )
+        return await self._give_up(NodeState.ABORTED)
 
     async def _give_up(self, state: NodeState) -> Node:
         """Write the node's end; what is left of it is deleted with it."""

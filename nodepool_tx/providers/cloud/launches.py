@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import attrs
 from kazoo.exceptions import ConnectionClosedError
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.logger import Logger
 
 from nodepool_tx.model import IllegalTransition, Node, NodeRequest, NodeState
@@ -65,21 +65,21 @@ class Launches:
         self._ended = ended
         self._entries: dict[str, _Entry] = {}
         self._tracker = Tracker(account.clock)
+        #: What is left to do after launches that came to nothing.
+        self._cleaning = Tracker(account.clock)
         self._open = True
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._entries) + len(self._cleaning)
 
     def __contains__(self, node_id: str) -> bool:
         return node_id in self._entries
 
     def tasks(self) -> tuple[tuple[str, float], ...]:
         """What is under way and since when."""
-        entries = tuple(self._entries.values())
-        return tuple((self._describe(entry), entry.since) for entry in entries) + tuple(
-            (task.what, task.since)
-            for task in self._tracker.tasks()
-            if not task.what.startswith("launching")
+        return (
+            *((self._describe(entry), entry.since) for entry in self._entries.values()),
+            *((task.what, task.since) for task in self._cleaning.tasks()),
         )
 
     @staticmethod
@@ -166,6 +166,7 @@ class Launches:
             label=label.name,
             external_id=node.external_id,
             request_id=node.allocated_to,
+            event_id=request.event_id if request is not None else None,
         )
         try:
             await launch.run()
@@ -236,18 +237,21 @@ class Launches:
         for task in self._tracker.tasks():
             if task.deferred not in stopped:
                 task.deferred.cancel()
-        return self._tracker.idle()
+        self._cleaning.cancel()
+        return self.idle()
 
     def close(self) -> None:
         """Start nothing more."""
         self._open = False
 
     def open(self) -> None:
+        """Start what is asked for from now on."""
         self._open = True
 
     def idle(self) -> Deferred[None]:
         """Fires when nothing is under way."""
-        return self._tracker.idle()
+        both = gatherResults([self._tracker.idle(), self._cleaning.idle()])
+        return both.addCallback(lambda _: None)
 
     def _say_left(self, entry: _Entry, node: Node) -> None:
         taken = entry.cut is _Cut.TAKEN
@@ -286,7 +290,7 @@ class Launches:
         )
         if attempt is not None and (external_id is not None or attempt.unknown):
             what = f"deleting what is left of node {entry.node_id}"
-            self._tracker.run(what, self._delete_left(entry.node_id, external_id))
+            self._cleaning.run(what, self._delete_left(entry.node_id, external_id))
 
     async def _catch_up(self) -> None:
         store = self._account.store

@@ -422,6 +422,51 @@ class WhenThereIsNoRoom(LaunchTestCase):
         self.assertEqual(self.ids(), [])
 
 
+class WhenItIsBetterNotToTry(LaunchTestCase):
+    def fail_until_left_alone(self, service: CloudProviderService) -> None:
+        self.world.cloud.fail_next("create", CloudError("no valid host"), times=3)
+        self.world.order(service)
+        self.world.wait(40)
+        self.assertIsNotNone(service.making.objection("main", ["small"]))
+
+    def test_one_attempt_tells(self) -> None:
+        """Of many that were decided on when a label is tried again one is made; the rest waits."""
+        service = self.provide()
+        self.fail_until_left_alone(service)
+        self.world.wait(40)
+        self.assertIsNone(service.making.objection("main", ["small"]))
+        before = self.world.cloud.calls["create"]
+        ids = [self.world.order(service) for _ in range(5)]
+        self.world.wait(20)
+        self.assertEqual(self.world.cloud.calls["create"] - before, 1)
+        self.assertEqual(list(self.world.nodes()), ids[:1])
+        self.world.wait(30)
+        self.assertEqual(self.world.node(ids[0]).state, NodeState.READY)
+        self.assertIsNone(service.making.objection("main", ["small"]))
+
+    def test_it_still_fails(self) -> None:
+        """While it still fails the pauses grow, and one attempt is made after each."""
+        service = self.provide(launch_retries=1)
+        self.world.cloud.fail_next("create", CloudError("no valid host"), times=100)
+        for _ in range(1000):
+            if service.making.objection("main", ["small"]) is None:
+                self.world.order(service)
+            self.world.wait(2, step=2)
+        self.assertLess(self.world.cloud.calls["create"], 12)
+        (breaker,) = service.status().details["breakers"]
+        self.assertGreater(breaker.failures, 4)
+
+    def test_refused_before(self) -> None:
+        """What the quota has just refused is not asked for again at once."""
+        service = self.provide()
+        self.world.cloud.fail_next("create", OverQuota("cores"))
+        self.world.order(service)
+        self.world.settle()
+        self.world.order(service)
+        self.world.wait(5)
+        self.assertEqual((self.world.cloud.calls["create"], self.world.nodes()), (1, {}))
+
+
 class WhenTheRecordIsStrange(LaunchTestCase):
     def test_two_orders(self) -> None:
         """A node that is ordered twice is made once."""

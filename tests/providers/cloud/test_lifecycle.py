@@ -175,6 +175,40 @@ class Reloads(LifecycleTestCase):
         self.assertEqual(self.world.node(node_id).state, NodeState.READY)
         self.assertEqual(self.world.cloud.made, 1)
 
+    def test_started_again(self) -> None:
+        """A service whose successor could not start is put back, and works."""
+        service = self.provide()
+        self.take_out(service)
+        service.setServiceParent(self.launcher.root)
+        service.resume()
+        self.world.settle()
+        request = self.world.request("small", state=RequestState.REQUESTED)
+        self.world.wait(60)
+        self.assertEqual(self.state_of(request.id), RequestState.FULFILLED)
+        (node_id,) = self.world.nodes()
+        self.world.use(node_id)
+        self.world.give_back(node_id)
+        self.world.wait(40)
+        self.assertEqual(self.world.nodes(), {})
+
+    def test_not_retired_before_all_is_cleaned_up(self) -> None:
+        """What is left of a node that somebody removed is waited for, too."""
+        old = self.provide()
+        node_id = self.world.order(old)
+        self.world.wait(5)
+        self.replace(old, cloud_provider("small", "large"))
+        self.world.inspector.delete_tree(paths.node(node_id))
+        self.world.wait(3)
+        retired = old.retired()
+        self.assertEqual(
+            [what for what, _ in old.status().tasks], [f"deleting what is left of node {node_id}"]
+        )
+        self.assertNoResult(retired)
+        self.world.wait(30)
+        self.successResultOf(retired)
+        self.assertEqual(dict(self.world.cloud.servers), {})
+        self.take_out(old)
+
     def test_label_taken_out(self) -> None:
         """What is in stock of a label that a reload takes out is deleted."""
         old = self.provide("small", "large")
