@@ -16,12 +16,14 @@ from twisted.trial import reporter
 
 from nodepool_tx.config import ConfigErrors, default_drivers, load_config
 from nodepool_tx.config.schema import ProviderConfig
-from nodepool_tx.model import NodeState
+from nodepool_tx.model import NodeState, RequestState
 from nodepool_tx.providers import DriverRegistry
 from nodepool_tx.providers.cloud import errors
 from nodepool_tx.providers.cloud.interface import CloudAdapter
 from nodepool_tx.providers.cloud.service import CloudProviderService
 from nodepool_tx.providers.interface import Phase
+from nodepool_tx.store import paths
+from nodepool_tx.store.codec import decode_request
 from tests.contract.cloud import ABILITIES
 from tests.providers.cloud.world import World
 
@@ -121,26 +123,51 @@ def test_its_mistakes_are_found(package: Path) -> None:
 
 
 def test_it_serves(package: Path, world: World) -> None:
-    """A node is made in the shed, used, and taken back."""
+    """A request is fulfilled with machines of the shed, which are taken back after use."""
     config = load_config(str(package / "nodepool.yaml"), env={}).providers["garden"]
-    service = provide(world, config)
+    provide(world, config)
     world.wait(10)
     shed = importlib.import_module("nodepool_shed").SHEDS["behind the house"]
-    node_id = world.order(service, "big-bench")
+    request = world.request("big-bench", "bench", state=RequestState.REQUESTED)
     world.wait(20)
-    node = world.node(node_id)
-    assert (node.state, node.interface_ip, node.username) == (
-        NodeState.READY,
-        "192.0.2.1",
-        "gardener",
+    path = paths.request(request.id)
+    request = decode_request(request.id, world.inspector.dump(path)[path])
+    assert request.state is RequestState.FULFILLED
+    big, small = (world.node(node_id) for node_id in request.nodes)
+    assert (big.type, small.type) == (("big-bench",), ("bench",))
+    assert {big.interface_ip, small.interface_ip} == {"192.0.2.1", "192.0.2.2"}
+    assert (big.state, big.username) == (NodeState.READY, "gardener")
+    assert (big.resources, small.resources) == (
+        {"instances": 1, "cores": 4},
+        {"instances": 1, "cores": 1},
     )
-    assert node.resources == {"instances": 1, "cores": 4}
-    assert service.making.quota() == {"cores": 8}
-    assert list(shed.machines) == [node.external_id]
-    world.use(node_id)
-    world.give_back(node_id)
+    assert set(shed.machines) == {big.external_id, small.external_id}
+    for node in (big, small):
+        world.use(node.id)
+    world.inspector.delete_tree(path)
+    for node in (big, small):
+        world.give_back(node.id)
     world.wait(20)
     assert (world.nodes(), shed.machines) == ({}, {})
+
+
+def test_its_quota_holds(package: Path, world: World) -> None:
+    """What does not fit into the shed at one time is made one after the other."""
+    config = load_config(str(package / "nodepool.yaml"), env={}).providers["garden"]
+    provide(world, config)
+    world.wait(10)
+    shed = importlib.import_module("nodepool_shed").SHEDS["behind the house"]
+    for _ in range(3):
+        world.request("big-bench", state=RequestState.REQUESTED)
+    world.wait(60)
+    assert shed.used() == 8
+    first = next(iter(world.nodes()))
+    world.use(first)
+    world.give_back(first)
+    world.wait(60)
+    assert shed.used() == 8
+    assert first not in world.nodes()
+    assert {node.state for node in world.nodes().values()} == {NodeState.READY}
 
 
 def test_it_is_emptied_without_its_account(package: Path, world: World) -> None:
