@@ -250,3 +250,36 @@ class WorldOfManyTests(DriverCase):
         self.assertEqual(states, {NodeState.READY})
         listings = transport.calls["compute", "GET", "servers"] - before
         self.assertLess(listings, 20)
+
+    def test_a_bad_cloud(self) -> None:
+        """Whatever fails, launches end, and what they made is gone when nodes are given back."""
+        for seed in range(3):
+            settings = (
+                f"{{api-failure-rate: 0.1, boot-failure-rate: 0.2, api-delay: 0.1, seed: {seed}, "
+                "max-instances: 1000, max-cores: 10000, max-ram: 100000000}"
+            )
+            launcher = self.world.launcher(f"l{seed}")
+            service = self.provide(provider(settings), launcher)
+            ports = len(self.cloud.networks.ports)
+            for label in ("hidden", "disk") * 15:
+                self.world.order(service, label)
+            self.world.wait(900)
+            # Those that failed have been removed.
+            nodes = self.world.nodes()
+            self.assertEqual({node.state for node in nodes.values()}, {NodeState.READY})
+            self.assertGreater(len(nodes), 20)
+            servers = {str(node.external_id) for node in nodes.values()}
+            self.assertEqual(self.cloud.compute.servers.keys(), servers)
+            for node_id in nodes:
+                self.world.use(node_id)
+                self.world.give_back(node_id)
+            self.world.wait(900)
+            self.assertEqual(self.world.nodes(), {})
+            self.assertEqual(self.cloud.compute.servers, {})
+            self.assertEqual(self.cloud.networks.floating, {})
+            self.assertEqual(self.cloud.volumes.volumes, {})
+            self.assertEqual(len(self.cloud.networks.ports), ports)
+            stopped = launcher.stop()
+            self.world.wait(15)
+            self.successResultOf(stopped)
+            self.world.launchers.remove(launcher)
