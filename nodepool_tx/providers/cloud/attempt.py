@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -20,7 +22,7 @@ from nodepool_tx.providers.cloud.errors import (
 )
 from nodepool_tx.providers.cloud.holding import Hold
 from nodepool_tx.providers.cloud.interface import Instance, InstanceState, Order
-from nodepool_tx.providers.cloud.records import with_instance
+from nodepool_tx.providers.cloud.records import ready, with_instance
 from nodepool_tx.providers.cloud.within import TooLate, within
 from nodepool_tx.work import shielded
 
@@ -70,10 +72,10 @@ class Attempt:
 
     _log = Logger()
 
-    async def run(self) -> tuple[str, ...] | None:
-        """Have the server made and everything about it written.
+    async def run(self) -> Callable[[Node], Node]:
+        """Have the server made, and see that it can be reached.
 
-        Returns its host keys, None where none are gathered.
+        Returns what makes the node's record one of a node that is ready.
 
         :raises CloudError: it failed; clean up what may be there.
         :raises NotHeld: the node is not ours any more.
@@ -93,9 +95,12 @@ class Attempt:
                 f"server {self.external_id} was not active within {config.launch_timeout:g} "
                 f"seconds{f' ({trouble})' if trouble else ''}"
             ) from None
-        node = await self.hold.write(lambda node: with_instance(node, instance, self.pool))
-        self.what = "waiting for its host keys"
-        return await self._reach(node)
+        keys: tuple[str, ...] | None = None
+        if self.label.host_key_checking:
+            self.what = "waiting for its host keys"
+            node = await self.hold.write(lambda node: with_instance(node, instance, self.pool))
+            keys = await self._reach(node)
+        return lambda node: ready(with_instance(node, instance, self.pool), clock.seconds(), keys)
 
     # -- asking ----------------------------------------------------------
 
@@ -183,9 +188,7 @@ class Attempt:
     # -- reaching --------------------------------------------------------
 
     async def _reach(self, node: Node) -> tuple[str, ...] | None:
-        """See that the server can be reached, where that is asked for."""
-        if not self.label.host_key_checking:
-            return None
+        """See that the server can be reached; its host keys, where there are any."""
         port, scanner = node.connection_port, self.account.scanner
         if node.interface_ip is None:
             raise BootFailed(f"server {self.external_id} has no address")

@@ -88,9 +88,8 @@ class Launch:
         """
         account, clock = self.account, self.account.clock
         pauses = Backoff(FIRST_PAUSE, LONGEST_PAUSE, account.random.random)
-        node = await self.hold.write(lambda node: records.building(node, clock.seconds()))
-        self._zone = node.az
-        external_id = await self._begun_before(node)
+        self._zone = self.hold.node.az
+        external_id = await self._begun_before(self.hold.node)
         if external_id is None and not self.adopted:
             refused = account.quota.refusal or self._find_usable_zone()
             if refused is not None:
@@ -99,7 +98,7 @@ class Launch:
             ticket = account.breakers.begin(self.label.name, self._zone)
             try:
                 self.attempt = await self._prepare(external_id)
-                keys = await self.attempt.run()
+                finish = await self.attempt.run()
             except (NotHeld, IllegalTransition, CancelledError):
                 raise
             except Exception as e:
@@ -121,7 +120,7 @@ class Launch:
                 break
             finally:
                 ticket.abandoned()
-        return await self._let_go(lambda node: records.ready(node, clock.seconds(), keys))
+        return await self._let_go(finish)
 
     @property
     def doing(self) -> str:
@@ -179,7 +178,8 @@ class Launch:
             image = choose_image(self.label, account.store.images, account.name)
             needs = account.offers.of(self.pool.name, self.label.name).needs
             order = attrs.evolve(order, image_id=image.external_id)
-            await self.hold.write(lambda node: records.begun(node, image, needs, self._zone))
+            now = account.clock.seconds()
+            await self.hold.write(lambda node: records.begun(node, now, image, needs, self._zone))
         return Attempt(
             account=account,
             hold=self.hold,

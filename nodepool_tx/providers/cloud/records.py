@@ -23,7 +23,7 @@ from nodepool_tx.providers.cloud.interface import (
 )
 from nodepool_tx.resources import Amounts
 
-__all__ = ["begun", "building", "host_name", "metadata_of", "planned", "ready", "with_instance"]
+__all__ = ["begun", "host_name", "metadata_of", "planned", "ready", "with_instance"]
 
 _LOGIN_FIELDS = (
     "username",
@@ -80,15 +80,15 @@ def planned(
     )
 
 
-def building(node: Node, now: float) -> Node:
-    """The node when somebody makes it: written before the cloud is asked."""
-    if node.state is NodeState.BUILDING:
-        return node
-    return node.in_state(NodeState.BUILDING, now)
+def begun(
+    node: Node, now: float, image: ChosenImage, needs: Amounts | None, zone: str | None
+) -> Node:
+    """The node as an attempt begins that makes it from ``image`` in ``zone``.
 
-
-def begun(node: Node, image: ChosenImage, needs: Amounts | None, zone: str | None) -> Node:
-    """The node as an attempt begins that makes it from ``image`` in ``zone``."""
+    Written before the cloud is asked.
+    """
+    if node.state is not NodeState.BUILDING:
+        node = node.in_state(NodeState.BUILDING, now)
     known: dict[str, Any] = {"resources": dict(needs)} if needs is not None else {}
     return attrs.evolve(
         _reached_by(node, image.login),
