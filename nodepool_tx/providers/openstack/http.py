@@ -14,9 +14,9 @@ import json as jsonlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import attrs
-from hyperlink import URL
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IDelayedCall
@@ -78,8 +78,9 @@ class _Request:
 
     @property
     def host(self) -> str:
-        url = URL.from_text(self.url)
-        return f"{url.host}:{url.port}"
+        url = urlsplit(self.url)
+        port = url.port or (443 if url.scheme == "https" else 80)
+        return f"{url.hostname}:{port}"
 
 
 class HttpTransport:

@@ -106,7 +106,15 @@ def look_up(cloud: str | None, region: str | None) -> Keystone:
         config = OpenStackConfig(app_name="nodepool")
         found = config.get_one(cloud=cloud, region_name=region)
         return KeystoneCloud(cloud or found.name or "envvars", found)
-    except (ConfigException, ClientException, OSError, ValueError, yaml.YAMLError) as error:
+    except (
+        ConfigException,
+        ClientException,
+        yaml.YAMLError,
+        OSError,
+        ValueError,
+        # An option that the chosen way of logging in does not have.
+        TypeError,
+    ) as error:
         name = cloud or "of the environment"
         raise InvalidConfiguration(
             f"the cloud {name} of clouds.yaml cannot be used: {_line(error)}"
@@ -148,14 +156,14 @@ class KeystoneCloud:
         auth = self._session.auth
         with self._explained():
             auth.invalidate()
-            headers = self._session.get_auth_headers() or {}
+            if not isinstance(auth, BaseIdentityPlugin):
+                return Token(dict(self._session.get_auth_headers() or {}))
+            access = auth.get_access(self._session)
             lifetime = None
-            if isinstance(auth, BaseIdentityPlugin):
-                access = auth.get_access(self._session)
-                # From the cloud's own two times, so that our clock need not agree with its.
-                if access.expires is not None and access.issued is not None:
-                    lifetime = (access.expires - access.issued).total_seconds()
-            return Token(dict(headers), lifetime)
+            # From the cloud's own two times, so that our clock need not agree with its.
+            if access.expires is not None and access.issued is not None:
+                lifetime = (access.expires - access.issued).total_seconds()
+            return Token({"X-Auth-Token": str(access.auth_token)}, lifetime)
 
     def locate(self, service: str) -> str:
         api = _SPOKEN.get(service)
@@ -170,7 +178,7 @@ class KeystoneCloud:
                 if api is None or _speaks(found.url, api):
                     return str(found.url)
                 seen = self._endpoint(kind, min_version=api.lowest, max_version=api.highest)
-                if seen is not None and seen.url:
+                if seen is not None and seen.url and _speaks(seen.url, api):
                     return str(seen.url)
                 if not re.search(r"/v\d", found.url):
                     # Some clouds do not let everybody see which versions there are.

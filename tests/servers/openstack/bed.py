@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import grp
+import os
 import shutil
 import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from getpass import getuser
 from pathlib import Path
 from types import TracebackType
 
@@ -156,7 +159,7 @@ class OpenStack:
         erlang = {"HOME": str(here), "ERL_EPMD_PORT": ports["epmd"], "ERL_EPMD_ADDRESS": ADDRESS}
         self._processes.start(
             "memcached",
-            ["memcached", "-u", "root", "-l", ADDRESS, "-p", ports["memcached"], "-U", "0"],
+            ["memcached", "-u", getuser(), "-l", ADDRESS, "-p", ports["memcached"], "-U", "0"],
             {"PATH": software.SEARCH},
         )
         self._processes.start("epmd", ["epmd", "-address", ADDRESS, "-port", ports["epmd"]], erlang)
@@ -200,7 +203,7 @@ class OpenStack:
         neutron = [self._bin("neutron-db-manage")]
         for name in ("neutron.conf", "ml2_conf.ini"):
             neutron += ["--config-file", str(site.etc / "neutron" / name)]
-        keys = ["--keystone-user", "root", "--keystone-group", "root"]
+        keys = ["--keystone-user", getuser(), "--keystone-group", grp.getgrgid(os.getgid()).gr_name]
         for name in ("fernet-keys", "credential-keys"):
             (site.etc / "keystone" / name).mkdir(mode=0o700)
         bootstrap = ["--bootstrap-password", PASSWORD, "--bootstrap-region-id", "RegionOne"]

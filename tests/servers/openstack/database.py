@@ -8,6 +8,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Mapping
+from getpass import getuser
 from pathlib import Path
 
 from benchmarks.cached_venvs import cache_directory
@@ -99,7 +100,7 @@ class Database:
             [
                 _program("mariadbd"),
                 "--no-defaults",
-                "--user=root",
+                f"--user={getuser()}",
                 f"--datadir={self._data}",
                 f"--socket={self._site.socket}",
                 f"--tmpdir={self._site.root / 'tmp'}",

@@ -61,7 +61,7 @@ def furnish(clouds_yaml: Path) -> None:
         _networks(admin)
         for cloud in (admin, member):
             cloud.compute.create_keypair(name="key")
-        small = admin.identity.find_project("ci-small", ignore_missing=False)
+        (small,) = admin.identity.projects(name="ci-small")
         admin.set_compute_quotas(small.id, instances=3, cores=6)
 
 
@@ -114,7 +114,10 @@ def _networks(admin: Any) -> None:
         network_id=private.id, name="private", ip_version=4, cidr="10.99.0.0/20"
     )
     router = network.create_router(name="router", external_gateway_info={"network_id": public.id})
-    network.add_interface_to_router(router, subnet_id=subnet.id)
+    joined = network.put(
+        f"/routers/{router.id}/add_router_interface", json={"subnet_id": subnet.id}
+    )
+    assert joined.status_code == 200, joined.text
 
 
 def wait_until_it_works(clouds_yaml: Path) -> None:

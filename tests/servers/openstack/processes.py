@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 __all__ = ["Processes", "StartFailed"]
@@ -66,9 +66,8 @@ class Processes:
         """
         self.wait(name, lambda: _listens(port), timeout)
 
-    def wait(self, name: str, ready: object, timeout: float = 120.0) -> None:
+    def wait(self, name: str, ready: Callable[[], bool], timeout: float = 120.0) -> None:
         """Wait until ``ready`` says so; raises as :meth:`wait_for_port`."""
-        assert callable(ready)
         deadline = time.monotonic() + timeout
         while not ready():
             if self._running[name].poll() is not None:
@@ -87,7 +86,7 @@ class Processes:
                 raise StartFailed(f"{name} ended:\n{self.log(name)}")
 
     @contextlib.contextmanager
-    def frozen(self, name: str) -> object:
+    def frozen(self, name: str) -> Iterator[None]:
         """The process stands still for the ``with`` block."""
         pid = self._running[name].pid
         os.kill(pid, signal.SIGSTOP)
