@@ -33,6 +33,7 @@ from nodepool_tx.providers.openstack.http import HttpTransport
 from nodepool_tx.providers.openstack.keystone import Token
 from tests.contract.cloud_stage import AdapterStage
 from tests.functional.openstack.gateway import Gateway
+from tests.servers.openstack.settings import BROKEN
 
 __all__ = ["RealCloud", "Stale"]
 
@@ -42,6 +43,13 @@ CONFIGURATION = "OS_CLIENT_CONFIG_FILE"
 
 def offload(work: Callable[[], Any]) -> Deferred[Any]:
     return deferToThread(work)
+
+
+class WithoutBroken(OpenStackAdapter):
+    """Does not offer the zone where no server can be made."""
+
+    async def zones(self) -> Sequence[str]:
+        return [zone for zone in await super().zones() if zone != BROKEN]
 
 
 class RealCloud(AdapterStage):
@@ -103,7 +111,13 @@ class RealCloud(AdapterStage):
     # -- what the contract asks for --------------------------------------
 
     def make_adapter(self) -> OpenStackAdapter:
-        return OpenStackAdapter(self.config(self.cloud), self.transport(), reactor)
+        adapter = WithoutBroken(self.config(self.cloud), self.transport(), reactor)
+        self.adapters.append(adapter)
+        return adapter
+
+    @cached_property
+    def adapters(self) -> list[OpenStackAdapter]:
+        return []
 
     def pool(self) -> OpenStackPool:
         return OpenStackPool(name="main", provider_name=self.provider)
@@ -126,7 +140,7 @@ class RealCloud(AdapterStage):
         return "az1"
 
     async def fail_a_server(self) -> None:
-        self.zone = "broken"
+        self.zone = BROKEN
 
     async def bad_label(self) -> OpenStackLabel:
         return attrs.evolve(self.label(), key_name="nobody-has-it")
@@ -145,6 +159,9 @@ class RealCloud(AdapterStage):
         self.gateway.spoil = lambda _: (500, {})
 
     async def silence_the_api(self) -> None:
+        # Keystone is not behind the gateway: whoever is to be kept waiting has logged in.
+        for adapter in self.adapters:
+            await adapter.zones()
         self.gateway.silent = True
 
     async def mend_the_api(self) -> None:
