@@ -195,6 +195,14 @@ class Hold:
                 return self._known
             self._mind(True)
 
+    async def confirm(self) -> None:
+        """See that the lock is ours at this moment; waits for a connection.
+
+        :raises NotHeld: it is not.
+        """
+        if not await self.lock.confirm():
+            raise NotHeld(f"the lock of node {self.node_id} was lost")
+
     async def remove(self) -> None:
         """Remove the record, and the lock with it; a record that is gone is fine.
 

@@ -145,8 +145,10 @@ class Housekeeping:
     def judge(self, node: Node) -> Verdict:
         """What is to become of a node that nobody holds."""
         account = self._account
-        configured = not self._gives_up() and all(
-            account.label(node.pool, label) is not None for label in node.type
+        configured = (
+            not self._gives_up()
+            and bool(node.type)
+            and all(account.label(node.pool, label) is not None for label in node.type)
         )
         situation = Situation(configured=configured)
         if node.state is NodeState.INIT:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import attrs
+from kazoo.exceptions import AuthFailedError, ConnectionClosedError
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -37,6 +38,15 @@ from nodepool_tx.providers.cloud.interface import (
 from nodepool_tx.providers.cloud.within import TooLate, within
 
 __all__ = ["Launch", "servers_of"]
+
+#: Not an attempt's failure, but the end of our having the node.
+_NO_FAILURE = (
+    NotHeld,
+    IllegalTransition,
+    CancelledError,
+    ConnectionClosedError,
+    AuthFailedError,
+)
 
 #: Seconds before the next attempt.
 FIRST_PAUSE = 2.0
@@ -99,7 +109,7 @@ class Launch:
             try:
                 self.attempt = await self._prepare(external_id)
                 finish = await self.attempt.run()
-            except (NotHeld, IllegalTransition, CancelledError):
+            except _NO_FAILURE:
                 raise
             except Exception as e:
                 error = self._understood(e)
@@ -269,6 +279,8 @@ class Launch:
         found = await self._left_over()
         if found is None:
             return False
+        # Who has the node by now may be using the very server.
+        await self.hold.confirm()
         self.what = "deleting the server of a failed attempt"
         for external_id in found:
             deleting = self.account.deletions.until_gone(external_id)

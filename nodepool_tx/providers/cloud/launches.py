@@ -6,7 +6,7 @@ import enum
 from collections.abc import Callable
 
 import attrs
-from kazoo.exceptions import ConnectionClosedError
+from kazoo.exceptions import AuthFailedError, ConnectionClosedError
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.logger import Logger
 
@@ -131,7 +131,7 @@ class Launches:
             entry.hold.when_lost(lambda: self._cut_off(entry, _Cut.LOST))
             await self._launch(entry, node, request)
             entry.well = True
-        except ConnectionClosedError:
+        except (ConnectionClosedError, AuthFailedError):
             # There will be no session any more: whoever is next goes on.
             pass
         finally:

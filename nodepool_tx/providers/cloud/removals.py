@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Callable
 
 import attrs
-from kazoo.exceptions import ConnectionClosedError
+from kazoo.exceptions import AuthFailedError, ConnectionClosedError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -158,7 +158,7 @@ class Removals:
                 provider=self._account.name,
                 reason=str(e),
             )
-        except ConnectionClosedError:
+        except (ConnectionClosedError, AuthFailedError):
             # There will be no session any more: whoever is next goes on.
             pass
         except CancelledError:

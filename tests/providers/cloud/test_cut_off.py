@@ -94,6 +94,19 @@ class Restarts(SlowWorldTestCase):
 
         self.again(kill, servers=1)
 
+    def test_hanging(self) -> None:
+        """A launcher that hangs, and goes on without its session, does no harm."""
+        zombies: list[Launcher] = []
+
+        def hang(launcher: Launcher) -> None:
+            self.world.kill(launcher)
+            zombies.append(launcher)
+
+        self.again(hang, servers=1)
+        for zombie in zombies:
+            zombie.root.stopService()
+        self.world.wait(15)
+
     def test_session_lost(self) -> None:
         """A launcher whose session ends goes on in the next, by itself."""
         for moment in MOMENTS:

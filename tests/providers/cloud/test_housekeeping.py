@@ -243,6 +243,36 @@ class Deleting(HousekeepingTestCase):
         self.assertEqual(self.world.cloud.made, 0)
 
 
+class Garbage(HousekeepingTestCase):
+    def test_strange_records(self) -> None:
+        """Records with strange contents are dealt with one by one, and harm nobody else."""
+        strange: dict[str, dict[str, Any]] = {
+            "no label": {"type": ()},
+            "no pool": {"pool": None},
+            "a number": {"external_id": 17},
+            "no launcher": {"launcher": None},
+            "odd request": {"allocated_to": "nonsense/../../x"},
+        }
+        for changes in strange.values():
+            for state in (NodeState.BUILDING, NodeState.INIT, NodeState.USED):
+                self.put(state, server=False, **changes)
+        good = self.put(NodeState.BUILDING)
+        self.provide()
+        self.world.wait(400)
+        self.assertEqual(self.world.node(good).state, NodeState.READY)
+        for node_id, node in self.world.nodes().items():
+            self.assertEqual(node.state, NodeState.READY, node_id)
+            self.assertIn(node.external_id, self.world.cloud.servers)
+
+    def test_unreadable(self) -> None:
+        """A record that makes no sense is left alone."""
+        for data in (b"{", b"[]", b"\xff", b"{}"):
+            self.world.inspector.create(paths.NODES + "/", data, sequence=True)
+        node_id = self.ready(self.provide())
+        self.world.wait(100)
+        self.assertIn(node_id, self.world.nodes())
+
+
 class Adopting(HousekeepingTestCase):
     def test_with_a_server(self) -> None:
         """A node that somebody left with a server is waited for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -25,7 +26,13 @@ from nodepool_tx.providers.cloud.service import CloudProviderService
 from nodepool_tx.providers.interface import Intervals, ProviderContext
 from nodepool_tx.providers.ownership import Ownerships
 from nodepool_tx.store import paths
-from nodepool_tx.store.codec import decode_node, decode_request, encode_node, encode_request
+from nodepool_tx.store.codec import (
+    Unreadable,
+    decode_node,
+    decode_request,
+    encode_node,
+    encode_request,
+)
 from nodepool_tx.store.store import Store
 from nodepool_tx.testing.zookeeper import MemoryClient, MemoryZookeeper
 
@@ -190,11 +197,13 @@ class World:
         return launcher
 
     def kill(self, launcher: Launcher) -> None:
-        """End a process: nothing it asks for is answered, and its session ends.
+        """End a process: nothing it asks ZooKeeper for is answered, and its session ends.
 
-        The object goes on, as far as it gets, like one that hangs.
+        Its objects go on asking the cloud, as far as they get, as those of a
+        process would that hangs and wakes up again.
         """
         self.inspector.suspend(launcher.client)
+        self.wait(11)
         launcher.client.close()
         self.launchers.remove(launcher)
         self.settle()
@@ -219,8 +228,9 @@ class World:
         found: dict[str, Node] = {}
         for path, data in self.inspector.dump(paths.NODES).items():
             parts = paths.below(paths.NODES, path)
-            if len(parts) == 1 and data.startswith(b"{"):
-                found[parts[0]] = decode_node(parts[0], data)
+            if len(parts) == 1:
+                with suppress(Unreadable):
+                    found[parts[0]] = decode_node(parts[0], data)
         return found
 
     def node(self, node_id: str) -> Node:
