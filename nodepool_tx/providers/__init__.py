@@ -33,6 +33,7 @@ __all__ = [
 #: Driver name -> ``module:attribute`` of its description.
 BUILT_IN: Mapping[str, str] = {
     "fake": "nodepool_tx.providers.fake.driver:DRIVER",
+    "metastatic": "nodepool_tx.providers.metastatic.driver:DRIVER",
     "openstack": "nodepool_tx.providers.openstack.driver:DRIVER",
     "static": "nodepool_tx.providers.static.driver:DRIVER",
 }
