@@ -21,7 +21,12 @@ from nodepool_tx.providers.cloud.errors import (
     RetryLater,
 )
 from nodepool_tx.providers.cloud.holding import Hold
-from nodepool_tx.providers.cloud.interface import Instance, InstanceState, Order
+from nodepool_tx.providers.cloud.interface import (
+    HearsOfFailedBoots,
+    Instance,
+    InstanceState,
+    Order,
+)
 from nodepool_tx.providers.cloud.records import ready, with_instance
 from nodepool_tx.providers.cloud.within import TooLate, within
 from nodepool_tx.work import shielded
@@ -202,8 +207,26 @@ class Attempt:
         except ScanError as e:
             if self.label.console_log:
                 await self._show_console()
+            await self._tell_of_failed_boot()
             raise BootFailed(str(e)) from e
         return None
+
+    async def _tell_of_failed_boot(self) -> None:
+        """Let the adapter draw its conclusions, if it draws any."""
+        adapter, external_id = self.account.adapter, self.external_id
+        assert external_id is not None
+        if not isinstance(adapter, HearsOfFailedBoots):
+            return
+        hears = adapter
+        try:
+            await self.account.calls.call("boot_failed", lambda: hears.boot_failed(external_id))
+        except CloudError as e:
+            self._log.info(
+                "that server {external_id} cannot be reached is of no further consequence: "
+                "{reason}",
+                external_id=external_id,
+                reason=str(e),
+            )
 
     async def _show_console(self) -> None:
         external_id = self.external_id

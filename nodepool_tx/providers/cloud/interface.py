@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 
@@ -30,7 +30,9 @@ __all__ = [
     "POOL_NAME",
     "PROVIDER_NAME",
     "UPLOAD_ID",
+    "CanBeGivenUp",
     "CloudAdapter",
+    "HearsOfFailedBoots",
     "ImageUploadOrder",
     "Instance",
     "InstanceState",
@@ -267,4 +269,26 @@ class CloudAdapter(Protocol):
         """Remove an image.
 
         :raises Gone: it is gone already.
+        """
+
+
+@runtime_checkable
+class HearsOfFailedBoots(Protocol):
+    """What an adapter may be able to do besides: draw a conclusion from a failed boot."""
+
+    async def boot_failed(self, external_id: str) -> None:
+        """A server that runs cannot be reached; it is deleted next."""
+
+
+@runtime_checkable
+class CanBeGivenUp(Protocol):
+    """What an adapter may be able to do besides: know that it is for the last time.
+
+    For clouds in which something is kept beyond the servers made in it.
+    """
+
+    def give_up(self) -> None:
+        """The provider was taken out of the configuration, and its last node is gone.
+
+        :meth:`CloudAdapter.stop`, which comes next, removes what is left.
         """

@@ -21,7 +21,7 @@ from nodepool_tx.pools.service import PoolService
 from nodepool_tx.providers.cloud import status
 from nodepool_tx.providers.cloud.errors import CloudError
 from nodepool_tx.providers.cloud.housekeeping import Housekeeping
-from nodepool_tx.providers.cloud.interface import CloudAdapter
+from nodepool_tx.providers.cloud.interface import CanBeGivenUp, CloudAdapter
 from nodepool_tx.providers.cloud.launches import Launches
 from nodepool_tx.providers.cloud.leaks import Leaks
 from nodepool_tx.providers.cloud.leftovers import InUse
@@ -339,6 +339,8 @@ class CloudProviderService(MultiService):
             and not len(self._removals)
         )
         if empty or self._drain.left_to_others:
+            if self._drain.removes and isinstance(self._adapter, CanBeGivenUp):
+                self._adapter.give_up()
             self._drain.finish()
 
     async def _look_at_everything(self) -> None:
