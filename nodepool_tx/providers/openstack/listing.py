@@ -29,7 +29,7 @@ __all__ = ["ServerList"]
 
 #: Work in one turn of the reactor: a server that has not changed counts 1 (about
 #: five microseconds), one that is read counts :data:`_READING`.
-_SLICE = 1000
+_SLICE = 500
 _READING = 10
 
 

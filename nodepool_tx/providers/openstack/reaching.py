@@ -6,7 +6,7 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from nodepool_tx.config.openstack import OpenStackPool
-from nodepool_tx.providers.cloud.errors import Gone
+from nodepool_tx.providers.cloud.errors import CloudError, Gone
 from nodepool_tx.providers.cloud.interface import Order
 from nodepool_tx.providers.openstack.addresses import read_addresses
 from nodepool_tx.providers.openstack.calls import Calls
@@ -17,7 +17,8 @@ from nodepool_tx.providers.openstack.servers import VisibleServer, label_of
 
 __all__ = ["Reaching"]
 
-#: Seconds until Nova must show an address that Neutron has attached.
+#: Seconds until Nova must show what Neutron knows: any address of an active
+#: server, and a floating one after it was attached.
 _PATIENCE = 60.0
 
 
@@ -41,14 +42,24 @@ class Reaching:
         self._known = known
         self._provider_name = provider_name
         self._in_use = in_use
-        #: Servers with an address that no listing has shown yet: since when.
+        #: Servers with a floating address that no listing has shown yet, and
+        #: active ones without any address: since when.
         self._given: dict[str, float] = {}
+        self._without: dict[str, float] = {}
 
     async def finish(self, order: Order, server: VisibleServer) -> VisibleServer | None:
-        """The server when it can be reached; None as long as that is to be waited for."""
+        """The server when it can be reached; None as long as that is to be waited for.
+
+        :raises CloudError: it gets no address.
+        """
+        now = self._clock.seconds()
         if not server.addresses and not server.access_ipv4 and not server.access_ipv6:
             # Nova knows them a moment later than that the server is active.
-            return None
+            active = self._without.setdefault(server.external_id, now)
+            if now - active < _PATIENCE:
+                return None
+            raise CloudError(f"server {server.external_id} is active, and has no address")
+        self._without.pop(server.external_id, None)
         if not isinstance(order.pool, OpenStackPool) or not order.pool.auto_floating_ip:
             return server
         networks = await self._known.networks.get()
@@ -56,7 +67,6 @@ class Reaching:
         if server.public_ipv4 or not server.private_ipv4:
             self._given.pop(server.external_id, None)
             return server
-        now = self._clock.seconds()
         since = self._given.get(server.external_id)
         if since is not None and now - since < _PATIENCE:
             return None
@@ -82,6 +92,7 @@ class Reaching:
         :param server: as it was seen last.
         """
         given = self._given.pop(server_id, None) is not None
+        self._without.pop(server_id, None)
         if server is None:
             addresses = await self._addresses(server_id)
         elif server.floating or given or (self._in_use and not server.public_ipv4):

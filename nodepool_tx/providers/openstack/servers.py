@@ -10,7 +10,7 @@ import attrs
 
 from nodepool_tx.config.openstack import OpenStackImage, OpenStackLabel, OpenStackPool
 from nodepool_tx.providers.cloud.interface import Instance, InstanceState, Order
-from nodepool_tx.providers.openstack.addresses import Address, choose, read_addresses
+from nodepool_tx.providers.openstack.addresses import Address, Addresses, choose, read_addresses
 from nodepool_tx.providers.openstack.calls import Calls
 from nodepool_tx.providers.openstack.faults import fault_of
 from nodepool_tx.providers.openstack.paging import everything
@@ -57,14 +57,17 @@ class VisibleServer(Instance):
     def seen_from(self, external: frozenset[str]) -> VisibleServer:
         """The same with its addresses told apart by these external networks."""
         chosen = choose(self.addresses, external, self.access_ipv4, self.access_ipv6)
-        return attrs.evolve(
-            self,
-            interface_ip=chosen.interface_ip,
-            public_ipv4=chosen.public_ipv4,
-            public_ipv6=chosen.public_ipv6,
-            private_ipv4=chosen.private_ipv4,
-            private_ipv6=chosen.private_ipv6,
-        )
+        return attrs.evolve(self, **_fields(chosen))
+
+
+def _fields(chosen: Addresses) -> dict[str, Any]:
+    return {
+        "interface_ip": chosen.interface_ip,
+        "public_ipv4": chosen.public_ipv4,
+        "public_ipv6": chosen.public_ipv6,
+        "private_ipv4": chosen.private_ipv4,
+        "private_ipv6": chosen.private_ipv6,
+    }
 
 
 async def list_servers(calls: Calls, version: str | None) -> list[dict[str, Any]]:
@@ -86,7 +89,9 @@ def read_server(
 ) -> VisibleServer:
     """A server of a listing."""
     state = state_of(raw)
-    server = VisibleServer(
+    addresses = read_addresses(raw)
+    access_ipv4, access_ipv6 = raw.get("accessIPv4") or None, raw.get("accessIPv6") or None
+    return VisibleServer(
         external_id=str(raw["id"]),
         state=state,
         name=str(raw.get("name") or ""),
@@ -97,11 +102,11 @@ def read_server(
         zone=raw.get("OS-EXT-AZ:availability_zone") or None,
         host_id=raw.get("hostId") or None,
         fault=fault_of(raw) if state is InstanceState.FAILED else None,
-        addresses=read_addresses(raw),
-        access_ipv4=raw.get("accessIPv4") or None,
-        access_ipv6=raw.get("accessIPv6") or None,
+        addresses=addresses,
+        access_ipv4=access_ipv4,
+        access_ipv6=access_ipv6,
+        **_fields(choose(addresses, around.external, access_ipv4, access_ipv6)),
     )
-    return server.seen_from(around.external)
 
 
 def state_of(raw: Mapping[str, Any]) -> InstanceState:

@@ -145,9 +145,14 @@ class GivingTests(ReachingTestCase):
         self.assertEqual(self.made(), [])
 
     def test_no_addresses_yet(self) -> None:
-        """An active server whose addresses Nova does not know yet is waited for."""
+        """An active server whose addresses Nova does not know yet is waited for, not for ever."""
         pool = self.pool(auto_floating_ip=False)
-        self.assertIsNone(self.finish(server(addresses={}), pool=pool))
+        for seconds in (0, 59):
+            self.clock.advance(seconds)
+            self.assertIsNone(self.finish(server(addresses={}), pool=pool))
+        self.clock.advance(1)
+        seen = self.see(server(addresses={}))
+        self.assertIn("no address", self.error(self.tested.finish(self.order(), seen), CloudError))
         self.assertEqual(
             self.finish(server(addresses={}, accessIPv4="192.0.2.7")).interface_ip, "192.0.2.7"
         )
