@@ -13,8 +13,9 @@ import random
 import statistics
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 from kazoo.exceptions import NoNodeError
@@ -44,16 +45,27 @@ class Bench:
 
     @contextlib.asynccontextmanager
     async def launcher(
-        self, daemon: Daemon, nodes: Sequence[StaticNodes]
+        self,
+        daemon: Daemon,
+        config: Mapping[str, Any],
+        environ: Mapping[str, str] | None = None,
     ) -> AsyncIterator[tuple[Launcher, Connection]]:
         """A launcher on an empty tree, and a session.  Its nodes need not be there yet."""
         self.started += 1
         folder = self.folder / f"{self.started:03}"
         async with await self.connect() as connection:
             await connection.delete_tree("/nodepool")
-            with Launcher(daemon, configuration(self.endpoint, nodes), folder) as launcher:
+            with Launcher(daemon, config, folder, environ) as launcher:
                 yield launcher, connection
             await connection.delete_tree("/nodepool")
+
+    @contextlib.asynccontextmanager
+    async def static_launcher(
+        self, daemon: Daemon, nodes: Sequence[StaticNodes]
+    ) -> AsyncIterator[tuple[Launcher, Connection]]:
+        """The same with a static provider."""
+        async with self.launcher(daemon, configuration(self.endpoint, nodes)) as both:
+            yield both
 
 
 async def registered(launcher: Launcher, connection: Connection, count: int) -> tuple[float, float]:
@@ -94,7 +106,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 async def idle(bench: Bench, daemon: Daemon, requests: int, probe: int | None = None) -> Numbers:
     """One client, one job at a time: each right after the one before, and at random moments."""
     nodes = [StaticNodes("only", 10, probe)]
-    async with bench.launcher(daemon, nodes) as (launcher, connection):
+    async with bench.static_launcher(daemon, nodes) as (launcher, connection):
         await registered(launcher, connection, 10)
         ledger = requester.Ledger()
         await requester.use_one(connection, "only", ledger)
@@ -123,7 +135,7 @@ async def busy(
     probe: int | None = None,
 ) -> Numbers:
     """So many clients, each asking again as soon as it is done, for so long."""
-    async with bench.launcher(daemon, [StaticNodes("only", nodes, probe)]) as (launcher, watching):
+    async with bench.static_launcher(daemon, [StaticNodes("only", nodes, probe)]) as (launcher, watching):
         await registered(launcher, watching, nodes)
         before = launcher.usage()
         async with contextlib.AsyncExitStack() as stack:
@@ -178,7 +190,7 @@ async def load(connections: Sequence[Connection], label: str, clients: int, seco
 
 async def registration(bench: Bench, daemon: Daemon, nodes: int) -> Numbers:
     """From the start of the program to its last node, and what it then weighs."""
-    async with bench.launcher(daemon, [StaticNodes("only", nodes)]) as (launcher, connection):
+    async with bench.static_launcher(daemon, [StaticNodes("only", nodes)]) as (launcher, connection):
         first, last = await registered(launcher, connection, nodes)
         await asyncio.sleep(SETTLE)
         usage = launcher.usage()
@@ -192,7 +204,7 @@ async def registration(bench: Bench, daemon: Daemon, nodes: int) -> Numbers:
 
 async def queue(bench: Bench, daemon: Daemon, nodes: int, queued: int, requests: int) -> Numbers:
     """How much a queue that cannot be served delays a request that can."""
-    async with bench.launcher(daemon, _stuck_groups(nodes)) as (launcher, connection):
+    async with bench.static_launcher(daemon, _stuck_groups(nodes)) as (launcher, connection):
         _, last = await registered(launcher, connection, nodes)
         await asyncio.sleep(SETTLE)
         await _take(connection, STUCK)
@@ -221,7 +233,7 @@ async def queue(bench: Bench, daemon: Daemon, nodes: int, queued: int, requests:
 
 async def passes(bench: Bench, daemon: Daemon, nodes: int, queued: int, requests: int) -> Numbers:
     """How long our launcher's passes take while that queue is there."""
-    async with bench.launcher(daemon, _stuck_groups(nodes)) as (launcher, connection):
+    async with bench.static_launcher(daemon, _stuck_groups(nodes)) as (launcher, connection):
         await registered(launcher, connection, nodes)
         await _take(connection, STUCK)
         await _fill(connection, queued)
