@@ -19,8 +19,9 @@ from nodepool_tx.providers.cloud.interface import (
 from nodepool_tx.providers.openstack.calls import Calls
 from nodepool_tx.providers.openstack.console import read_console
 from nodepool_tx.providers.openstack.floating import delete_floating, unattached
+from nodepool_tx.providers.openstack.hints import NetworkHints
 from nodepool_tx.providers.openstack.images import delete_image, leftover_images, upload_image
-from nodepool_tx.providers.openstack.known import Known
+from nodepool_tx.providers.openstack.known import Hints, Known
 from nodepool_tx.providers.openstack.launching import Launching
 from nodepool_tx.providers.openstack.listing import ServerList
 from nodepool_tx.providers.openstack.ports import DownPorts, delete_port
@@ -33,10 +34,15 @@ from nodepool_tx.resources import Amounts
 __all__ = ["OpenStackAdapter"]
 
 
+async def _no_hints() -> NetworkHints:
+    return NetworkHints()
+
+
 class OpenStackAdapter:
     """One project in one region of an OpenStack cloud.
 
     :param transport: the session with it; started and stopped with the adapter.
+    :param hints: reads what the client configuration says of its networks.
     """
 
     _log = Logger()
@@ -44,13 +50,17 @@ class OpenStackAdapter:
     poll_interval = 1.0
 
     def __init__(
-        self, config: OpenStackProvider, transport: Transport, clock: IReactorTime
+        self,
+        config: OpenStackProvider,
+        transport: Transport,
+        clock: IReactorTime,
+        hints: Hints | None = None,
     ) -> None:
         self._config = config
         self._transport = transport
         self._clock = clock
         self._calls = Calls(transport)
-        self._known = Known(self._calls, clock)
+        self._known = Known(self._calls, clock, hints or _no_hints)
         self._servers = ServerList(self._calls, clock, self._known)
         self._launching = Launching(self._calls, clock, self._known, config.name)
         self._reaching = Reaching(

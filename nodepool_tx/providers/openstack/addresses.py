@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Address", "Addresses", "choose", "read_addresses"]
+__all__ = ["Address", "Addresses", "Outlook", "choose", "read_addresses"]
 
 #: What a network is called where all its addresses are meant to be public, in
 #: clouds whose network service does not say which are.
@@ -33,22 +33,34 @@ class Address:
     mac: str | None = None
 
 
+@attrs.frozen
+class Outlook:
+    """From where addresses are looked at.
+
+    :ivar external: names of the networks whose addresses are public.
+    :ivar private: we are inside the cloud, and use private addresses.
+    :ivar default_interface: the name of the network to use servers by.
+    """
+
+    external: frozenset[str] = frozenset()
+    private: bool = False
+    default_interface: str | None = None
+
+
 @attrs.frozen(kw_only=True)
 class Addresses:
     """What a server's addresses come to.
 
-    ``interface_ip`` is the public one, version 4 before version 6, and the
-    private one where nothing is public.
+    :ivar interface_ip: the one to use it by: on the network that is meant for
+        it, else the public one, version 4 before version 6, else the private
+        one; from inside the cloud the private one first.
     """
 
+    interface_ip: str | None = None
     public_ipv4: str | None = None
     public_ipv6: str | None = None
     private_ipv4: str | None = None
     private_ipv6: str | None = None
-
-    @property
-    def interface_ip(self) -> str | None:
-        return self.public_ipv4 or self.public_ipv6 or self.private_ipv4 or self.private_ipv6
 
 
 def read_addresses(server: Mapping[str, Any]) -> tuple[Address, ...]:
@@ -68,16 +80,15 @@ def read_addresses(server: Mapping[str, Any]) -> tuple[Address, ...]:
 
 def choose(
     addresses: Iterable[Address],
-    external: Collection[str],
+    outlook: Outlook,
     access_ipv4: str | None = None,
     access_ipv6: str | None = None,
 ) -> Addresses:
     """Tell public and private addresses apart.
 
-    :param external: names of networks whose addresses are public.
     :param access_ipv4: what the cloud itself says is the way in.
     """
-    found = tuple(addresses)
+    found, external = tuple(addresses), outlook.external
     four = [each for each in found if each.version == 4]
     six = [each for each in found if each.version == 6]
     public_four = sorted(
@@ -90,11 +101,23 @@ def choose(
     if public_four and public_four[0].floating:
         # Of several networks, the one that the floating address leads to.
         private_four.sort(key=lambda each: each.mac != public_four[0].mac)
+    public_ipv4 = access_ipv4 or _first(public_four)
+    public_ipv6 = access_ipv6 or _first(public_six)
+    private_ipv4, private_ipv6 = _first(private_four), _first(private_six)
+    default = [each for each in (*four, *six) if each.network == outlook.default_interface]
     return Addresses(
-        public_ipv4=access_ipv4 or _first(public_four),
-        public_ipv6=access_ipv6 or _first(public_six),
-        private_ipv4=_first(private_four),
-        private_ipv6=_first(private_six),
+        interface_ip=(
+            _first(default)
+            or (private_ipv4 if outlook.private else None)
+            or public_ipv4
+            or public_ipv6
+            or private_ipv4
+            or private_ipv6
+        ),
+        public_ipv4=public_ipv4,
+        public_ipv6=public_ipv6,
+        private_ipv4=private_ipv4,
+        private_ipv6=private_ipv6,
     )
 
 

@@ -8,6 +8,7 @@ from nodepool_tx.providers.cloud.interface import CloudAdapter
 from nodepool_tx.providers.interface import ProviderContext
 from nodepool_tx.providers.openstack.adapter import OpenStackAdapter
 from nodepool_tx.providers.openstack.credentials import Credentials
+from nodepool_tx.providers.openstack.hints import NetworkHints
 from nodepool_tx.providers.openstack.http import HttpTransport
 
 __all__ = ["DRIVER", "make_adapter"]
@@ -27,7 +28,11 @@ def make_adapter(config: OpenStackProvider, context: ProviderContext) -> CloudAd
         context.clock, context.offload, cloud=config.cloud, region=config.region_name
     )
     transport = HttpTransport(context.reactor, credentials, context.offload)
-    return OpenStackAdapter(config, transport, context.clock)
+
+    async def hints() -> NetworkHints:
+        return (await credentials.settings()).networks
+
+    return OpenStackAdapter(config, transport, context.clock, hints)
 
 
 DRIVER = cloud_driver("openstack", OpenStackProvider, make_adapter)

@@ -19,10 +19,13 @@ from nodepool_tx.providers.cloud.errors import CloudError, Gone
 from nodepool_tx.providers.cloud.interface import PROVIDER_NAME, Resource
 from nodepool_tx.providers.openstack.calls import Calls, part
 from nodepool_tx.providers.openstack.faults import error_for
+from nodepool_tx.providers.openstack.hints import NetworkHints
 from nodepool_tx.providers.openstack.networks import Network
 from nodepool_tx.providers.openstack.paging import everything
 
 __all__ = ["Place", "attach", "delete_floating", "places_for", "ports_of", "release", "unattached"]
+
+_NO_HINTS = NetworkHints()
 
 _MAKING = "give a server a floating address"
 
@@ -50,6 +53,7 @@ def places_for(
     networks: Sequence[Network],
     routes: Mapping[str, Sequence[str]],
     wanted: Sequence[str] = (),
+    hints: NetworkHints = _NO_HINTS,
 ) -> tuple[Place, ...]:
     """The ports of a server to reach it by, and the networks that may lead there.
 
@@ -59,13 +63,25 @@ def places_for(
 
     :param routes: see :func:`~nodepool_tx.providers.openstack.networks.list_routes`.
     :param wanted: ids of networks, the preferred first.
+    :param hints: which networks are meant for it.
     :returns: the best first; nothing where there is nothing to be had.
     """
     external = sorted(
-        (network for network in networks if network.external),
+        (
+            network
+            for network in networks
+            if network.external
+            and (hints.nat_source is None or network.is_one_of({hints.nat_source}))
+        ),
         key=lambda network: (not network.default, network.name, network.id),
     )
     outside = {network.id for network in external}
+    destination = hints.nat_destination
+    unfit = {
+        network.id
+        for network in networks
+        if network.external or not (destination is None or network.is_one_of({destination}))
+    }
     order = {network: number for number, network in enumerate(wanted)}
     candidates = [
         (port, fixed)
@@ -77,7 +93,7 @@ def places_for(
                 port["id"],
             ),
         )
-        if port["network_id"] not in outside and (fixed := _fixed_ipv4(port)) is not None
+        if port["network_id"] not in unfit and (fixed := _fixed_ipv4(port)) is not None
     ]
     routed = tuple(
         Place(network_id, port["id"], fixed)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import attrs
 
 from nodepool_tx.providers.cloud.errors import CloudError, Gone, InvalidConfiguration
+from nodepool_tx.providers.openstack.hints import NetworkHints, read_hints
 from nodepool_tx.providers.openstack.tls import TLSSettings
 
 __all__ = ["CloudSettings", "Keystone", "KeystoneCloud", "Token", "look_up"]
@@ -51,12 +52,14 @@ class CloudSettings:
 
     :ivar name: of the cloud.
     :ivar image_format: what its images are to be uploaded as (``qcow2``).
+    :ivar networks: what it says of networks.
     """
 
     name: str
     region: str | None
     tls: TLSSettings
     image_format: str | None = None
+    networks: NetworkHints = attrs.field(factory=NetworkHints)
 
 
 @attrs.frozen
@@ -142,6 +145,7 @@ class KeystoneCloud:
                 key=pair[1],
             ),
             image_format=found.config.get("image_format"),
+            networks=read_hints(found.config),
         )
         self._session = found.get_session()
         self._session.timeout = self._session.timeout or _CALL_TIMEOUT

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -10,12 +11,16 @@ from nodepool_tx.config.openstack import OpenStackImage, OpenStackLabel
 from nodepool_tx.providers.cloud.errors import Gone, InvalidConfiguration
 from nodepool_tx.providers.openstack.calls import Calls
 from nodepool_tx.providers.openstack.flavors import Flavor, choose, list_flavors
+from nodepool_tx.providers.openstack.hints import NetworkHints
 from nodepool_tx.providers.openstack.images import find_image
 from nodepool_tx.providers.openstack.lookups import Lookup
 from nodepool_tx.providers.openstack.networks import Network, find, list_networks, list_routes
 from nodepool_tx.providers.openstack.volumes import list_volume_sizes
 
-__all__ = ["Known"]
+__all__ = ["Hints", "Known"]
+
+#: Reads what the client configuration says of the cloud's networks.
+Hints = Callable[[], Coroutine[Any, Any, NetworkHints]]
 
 #: Seconds for which an answer is good.
 _FLAVORS = 3600.0
@@ -28,7 +33,7 @@ _VOLUMES = 300.0
 class Known:
     """Flavors, images, networks, zones and volumes of a cloud."""
 
-    def __init__(self, calls: Calls, clock: IReactorTime) -> None:
+    def __init__(self, calls: Calls, clock: IReactorTime, hints: Hints) -> None:
         self._calls = calls
         self._clock = clock
         self.flavors: Lookup[tuple[Flavor, ...]] = Lookup(
@@ -40,6 +45,7 @@ class Known:
         self.routes: Lookup[Mapping[str, tuple[str, ...]]] = Lookup(
             clock, "routers", _NETWORKS, lambda: list_routes(calls)
         )
+        self.hints: Lookup[NetworkHints] = Lookup(clock, "clouds.yaml", _NETWORKS, hints)
         self.zones: Lookup[tuple[str, ...]] = Lookup(
             clock, "availability zones", _ZONES, lambda: _list_zones(calls)
         )

@@ -13,8 +13,9 @@ from twisted.logger import Logger
 from nodepool_tx.providers.openstack.calls import Calls
 from nodepool_tx.providers.openstack.faults import VersionRefused
 from nodepool_tx.providers.openstack.flavors import Flavor, read_flavor
+from nodepool_tx.providers.openstack.hints import NetworkHints
 from nodepool_tx.providers.openstack.known import Known
-from nodepool_tx.providers.openstack.networks import external_names
+from nodepool_tx.providers.openstack.networks import outlook_of
 from nodepool_tx.providers.openstack.servers import (
     FLAVOR_EMBEDDED,
     Surroundings,
@@ -65,7 +66,9 @@ class ServerList:
         listed = await self._list()
         networks = await self._known.networks.get_if_possible(lambda _: True, ())
         transport = self._calls.transport
-        around = Surroundings(transport.cloud, transport.region, external_names(networks))
+        hints = await self._known.hints.get_if_possible(lambda _: True, NetworkHints())
+        outlook = outlook_of(networks, hints)
+        around = Surroundings(transport.cloud, transport.region, outlook)
         flavors = await self._flavors(listed)
         volumes = await self._volumes(listed)
         readings: dict[str, _Reading] = {}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import attrs
 
 from nodepool_tx.providers.cloud.errors import Gone, InvalidConfiguration
+from nodepool_tx.providers.openstack.addresses import Outlook
 from nodepool_tx.providers.openstack.calls import Calls
+from nodepool_tx.providers.openstack.hints import NetworkHints
 from nodepool_tx.providers.openstack.paging import everything
 
-__all__ = ["Network", "external_names", "find", "list_networks", "list_routes"]
+__all__ = ["Network", "find", "list_networks", "list_routes", "outlook_of"]
 
 
 @attrs.frozen
@@ -19,6 +21,8 @@ class Network:
     """A network.
 
     :ivar external: floating addresses come from it.
+    :ivar physical: it is part of a network outside of the cloud; only
+        administrators see that.
     :ivar default: it is the one to take when there are several.
     """
 
@@ -26,6 +30,11 @@ class Network:
     name: str
     external: bool = False
     default: bool = False
+    physical: bool = False
+
+    def is_one_of(self, names: Collection[str]) -> bool:
+        """Whether it is named there, by name or id."""
+        return self.id in names or self.name in names
 
 
 async def list_networks(calls: Calls) -> tuple[Network, ...]:
@@ -81,9 +90,24 @@ def find(networks: Iterable[Network], name: str) -> Network | None:
     return named[0] if named else None
 
 
-def external_names(networks: Iterable[Network]) -> frozenset[str]:
-    """The names of the networks whose addresses are public."""
-    return frozenset(network.name for network in networks if network.external)
+def outlook_of(networks: Iterable[Network], hints: NetworkHints) -> Outlook:
+    """How addresses are to be judged: servers show networks by name."""
+    known = tuple(networks)
+    external = {
+        network.name
+        for network in known
+        if network.is_one_of(hints.external)
+        or ((network.external or network.physical) and not network.is_one_of(hints.internal))
+    }
+    default = hints.default_interface
+    return Outlook(
+        # Those of the configuration may be of a cloud that does not list networks.
+        external=frozenset(external | hints.external),
+        private=hints.private,
+        default_interface=next(
+            (network.name for network in known if default in (network.id, network.name)), default
+        ),
+    )
 
 
 def _read(raw: Mapping[str, Any]) -> Network:
@@ -92,4 +116,5 @@ def _read(raw: Mapping[str, Any]) -> Network:
         name=str(raw.get("name") or ""),
         external=bool(raw.get("router:external")),
         default=bool(raw.get("is_default")),
+        physical=bool(raw.get("provider:physical_network")),
     )

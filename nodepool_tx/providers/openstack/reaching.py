@@ -8,11 +8,11 @@ from twisted.internet.interfaces import IReactorTime
 from nodepool_tx.config.openstack import OpenStackPool
 from nodepool_tx.providers.cloud.errors import CloudError, Gone
 from nodepool_tx.providers.cloud.interface import Order
-from nodepool_tx.providers.openstack.addresses import read_addresses
+from nodepool_tx.providers.openstack.addresses import Address, read_addresses
 from nodepool_tx.providers.openstack.calls import Calls
 from nodepool_tx.providers.openstack.floating import attach, places_for, ports_of, release
 from nodepool_tx.providers.openstack.known import Known
-from nodepool_tx.providers.openstack.networks import external_names
+from nodepool_tx.providers.openstack.networks import outlook_of
 from nodepool_tx.providers.openstack.servers import VisibleServer, label_of
 
 __all__ = ["Reaching"]
@@ -62,9 +62,11 @@ class Reaching:
         self._without.pop(server.external_id, None)
         if not isinstance(order.pool, OpenStackPool) or not order.pool.auto_floating_ip:
             return server
-        networks = await self._known.networks.get()
-        server = server.seen_from(external_names(networks))
-        if server.public_ipv4 or not server.private_ipv4:
+        networks, hints = await self._known.networks.get(), await self._known.hints.get()
+        outlook = outlook_of(networks, hints)
+        server = server.seen_from(outlook)
+        wanted_here = hints.floating and not hints.private
+        if not wanted_here or server.public_ipv4 or not server.private_ipv4:
             self._given.pop(server.external_id, None)
             return server
         since = self._given.get(server.external_id)
@@ -75,7 +77,7 @@ class Reaching:
         wanted = [(await self._known.network(name)).id for name in label_of(order).networks]
         routes = await self._known.routes.get_if_possible(lambda _: True, {})
         ports = await ports_of(self._calls, server.external_id)
-        places = places_for(ports, networks, routes, wanted)
+        places = places_for(ports, networks, routes, wanted, hints)
         if not places:
             return server
         address = await attach(self._calls, self._provider_name, server.external_id, places)
@@ -84,7 +86,8 @@ class Reaching:
             return None
         # It is attached, whatever Nova shows.
         del self._given[server.external_id]
-        return attrs.evolve(server, public_ipv4=address, interface_ip=address)
+        shown = Address(address, network="", version=4, floating=True)
+        return attrs.evolve(server, addresses=(*server.addresses, shown)).seen_from(outlook)
 
     async def leave(self, server_id: str, server: VisibleServer | None) -> None:
         """Remove the floating addresses of a server that is to be deleted.

@@ -10,7 +10,13 @@ import attrs
 
 from nodepool_tx.config.openstack import OpenStackImage, OpenStackLabel, OpenStackPool
 from nodepool_tx.providers.cloud.interface import Instance, InstanceState, Order
-from nodepool_tx.providers.openstack.addresses import Address, Addresses, choose, read_addresses
+from nodepool_tx.providers.openstack.addresses import (
+    Address,
+    Addresses,
+    Outlook,
+    choose,
+    read_addresses,
+)
 from nodepool_tx.providers.openstack.calls import Calls
 from nodepool_tx.providers.openstack.faults import fault_of
 from nodepool_tx.providers.openstack.paging import everything
@@ -31,14 +37,11 @@ _NO_MORE = {"DELETED", "SOFT_DELETED"}
 
 @attrs.frozen
 class Surroundings:
-    """What is said of a server elsewhere than in itself.
-
-    :ivar external: names of the networks whose addresses are public.
-    """
+    """What is said of a server elsewhere than in itself."""
 
     cloud: str | None = None
     region: str | None = None
-    external: frozenset[str] = frozenset()
+    outlook: Outlook = attrs.field(factory=Outlook)
 
 
 @attrs.frozen(kw_only=True)
@@ -54,9 +57,9 @@ class VisibleServer(Instance):
         """Its floating addresses."""
         return frozenset(each.address for each in self.addresses if each.floating)
 
-    def seen_from(self, external: frozenset[str]) -> VisibleServer:
-        """The same with its addresses told apart by these external networks."""
-        chosen = choose(self.addresses, external, self.access_ipv4, self.access_ipv6)
+    def seen_from(self, outlook: Outlook) -> VisibleServer:
+        """The same with its addresses judged from there."""
+        chosen = choose(self.addresses, outlook, self.access_ipv4, self.access_ipv6)
         return attrs.evolve(self, **_fields(chosen))
 
 
@@ -105,7 +108,7 @@ def read_server(
         addresses=addresses,
         access_ipv4=access_ipv4,
         access_ipv6=access_ipv6,
-        **_fields(choose(addresses, around.external, access_ipv4, access_ipv6)),
+        **_fields(choose(addresses, around.outlook, access_ipv4, access_ipv6)),
     )
 
 

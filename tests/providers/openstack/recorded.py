@@ -22,6 +22,7 @@ from nodepool_tx.providers.cloud.errors import Gone
 from nodepool_tx.providers.cloud.interface import NODE_ID, POOL_NAME, PROVIDER_NAME, Order
 from nodepool_tx.providers.openstack.adapter import OpenStackAdapter
 from nodepool_tx.providers.openstack.calls import Calls
+from nodepool_tx.providers.openstack.hints import NetworkHints
 from nodepool_tx.providers.openstack.transport import Answer, Transport
 
 __all__ = [
@@ -167,6 +168,7 @@ class RecordedTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.cloud = RecordedTransport()
         self.calls = Calls(self.cloud)
+        self.hints = NetworkHints()
         self.cloud.play("compute", "GET", "/flavors/detail", ok({"flavors": FLAVORS}))
         self.cloud.play("network", "GET", "/networks", ok({"networks": NETWORKS}))
         self.cloud.play("network", "GET", "/routers", ok({"routers": []}))
@@ -178,7 +180,11 @@ class RecordedTestCase(SynchronousTestCase):
     def adapter(self, *labels: OpenStackLabel, **changes: Any) -> OpenStackAdapter:
         pool = self.pool(cloud_labels=FrozenMapping({label.name: label for label in labels}))
         config = OpenStackProvider(name="cloud", driver="openstack", cloud="example", pools=(pool,))
-        return OpenStackAdapter(attrs.evolve(config, **changes), self.cloud, self.clock)
+
+        async def hints() -> NetworkHints:
+            return self.hints
+
+        return OpenStackAdapter(attrs.evolve(config, **changes), self.cloud, self.clock, hints)
 
     def pool(self, **changes: Any) -> OpenStackPool:
         return attrs.evolve(OpenStackPool(name="main", provider_name="cloud"), **changes)

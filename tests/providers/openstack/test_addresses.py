@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nodepool_tx.providers.openstack.addresses import Addresses, choose, read_addresses
+from nodepool_tx.providers.openstack.addresses import Addresses, Outlook, choose, read_addresses
 
 
 def entry(address: str, kind: str = "fixed", mac: str = "fa:16:3e:00:00:01") -> dict[str, Any]:
@@ -24,7 +24,8 @@ def chosen(
     networks: dict[str, list[dict[str, Any]]], external: Collection[str] = (), **access: str
 ) -> tuple[str | None, ...]:
     """Public and private v4, public and private v6, and the one to use."""
-    found: Addresses = choose(read_addresses({"addresses": networks}), external, **access)
+    outlook = Outlook(frozenset(external))
+    found: Addresses = choose(read_addresses({"addresses": networks}), outlook, **access)
     return (
         found.public_ipv4,
         found.private_ipv4,
@@ -105,6 +106,26 @@ def test_the_cloud_knows_better() -> None:
     networks = {"net": [entry("10.0.0.1"), entry("172.24.4.9", "floating")]}
     found = chosen(networks, access_ipv4="192.0.2.1", access_ipv6="2001:db8::9")
     assert found == ("192.0.2.1", "10.0.0.1", "2001:db8::9", None, "192.0.2.1")
+
+
+def test_from_inside_the_cloud() -> None:
+    """Who is there uses the private address, if there is one."""
+    servers = {"addresses": {"net": [entry("10.0.0.1"), entry("172.24.4.9", "floating")]}}
+    inside = Outlook(private=True)
+    assert choose(read_addresses(servers), inside).interface_ip == "10.0.0.1"
+    servers["addresses"]["net"].pop(0)
+    assert choose(read_addresses(servers), inside).interface_ip == "172.24.4.9"
+
+
+def test_the_network_to_use_servers_by() -> None:
+    """The configuration may name it; version 4 comes first there, too."""
+    networks = [entry("fd00::1"), entry("10.0.0.1")]
+    servers = {"addresses": {"management": networks, "public": [entry("8.8.8.8")]}}
+    outlook = Outlook(private=True, default_interface="management")
+    found = choose(read_addresses(servers), outlook)
+    assert (found.interface_ip, found.public_ipv4) == ("10.0.0.1", "8.8.8.8")
+    outlook = Outlook(default_interface="elsewhere")
+    assert choose(read_addresses(servers), outlook).interface_ip == "8.8.8.8"
 
 
 @pytest.mark.parametrize("raw", [{}, {"addresses": None}, {"addresses": {}}])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nodepool_tx.providers.cloud.errors import CloudError, Gone, NoCapacity, OverQuota
+from nodepool_tx.providers.openstack.hints import NetworkHints
 from nodepool_tx.providers.openstack.transport import Answer
 from tests.providers.openstack.recorded import (
     EXTERNAL,
@@ -209,6 +210,28 @@ class GivingTests(ReachingTestCase):
         label = self.label(networks=("private", "second"))
         self.assertIsNone(self.finish(server(), label=label))
         self.assertEqual(self.made()[0]["port_id"], "p-2")
+
+    def test_what_the_client_configuration_says(self) -> None:
+        """From inside the cloud, or where there are none, no address is given."""
+        for hints in (NetworkHints(private=True), NetworkHints(floating=False)):
+            self.hints = hints
+            self.tested = self.adapter()
+            self.assertEqual(self.finish(server()).interface_ip, "10.0.0.7")
+        self.assertEqual(self.made(), [])
+
+    def test_networks_that_are_meant_for_it(self) -> None:
+        """The configuration may say where addresses come from and lead to."""
+        other = {"id": "ext-2", "name": "second-external", "router:external": True}
+        second = {"id": "second-id", "name": "second"}
+        listed = [*NETWORKS, other, second]
+        self.cloud.play("network", "GET", "/networks", ok({"networks": listed}))
+        ports = [port(1), port(2, "second-id", "10.1.0.7")]
+        self.cloud.play("network", "GET", "/ports", ok({"ports": ports}))
+        self.hints = NetworkHints(nat_source="second-external", nat_destination="second")
+        self.tested = self.adapter()
+        self.assertIsNone(self.finish(server()))
+        (made,) = self.made()
+        self.assertEqual((made["floating_network_id"], made["port_id"]), ("ext-2", "p-2"))
 
     def test_a_lost_answer(self) -> None:
         """A conflict with the address that an earlier call has made is no error."""
