@@ -229,6 +229,8 @@ class Site:
             "sync_power_state_interval": -1,
             "default_schedule_zone": "az1",
             "heal_instance_info_cache_interval": 60,
+            # Else periodic tasks, the discovery of hosts among them, begin within a minute.
+            "periodic_fuzzy_delay": 0,
         }
         user = self._user("nova")
         return {
