@@ -8,6 +8,7 @@ once and then everything that was in flight fails with ConnectionLoss.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -49,6 +50,9 @@ from nodepool_tx.txzookeeper.wire import (
 
 __all__ = ["Connection"]
 
+#: Seconds for which answers are taken in one turn of the reactor.  Each may have a whole
+#: coroutine go on, and hundreds come in one read when a thousand nodes are launched.
+TURN = 0.01
 #: The longest answer taken, in bytes: a list of a million names fits.
 _MAX_REPLY = 64 * 1024 * 1024
 _HEADER = reply_header_struct.size
@@ -114,6 +118,7 @@ class Connection(Protocol):
         self._held: list[bytes] = []
         self._held_size = 0
         self._wanted = 0
+        self._behind = False
         self._heard = 0.0
         self._silence = 0.0
         self._timers: dict[str, IDelayedCall] = {}
@@ -162,29 +167,17 @@ class Connection(Protocol):
         self._write(self._greeting)
 
     def dataReceived(self, data: bytes) -> None:
-        now = self._heard = self._seconds()
+        self._heard = self._seconds()
         self._counters.bytes_received += len(data)
-        if self._held:
-            self._held.append(data)
-            self._held_size += len(data)
-            if self._held_size < self._wanted:
-                return
-            data = b"".join(self._held)
-            self._held.clear()
-        # What the answers make their receivers ask leaves in one write, below.
-        self._flush_due = True
-        try:
-            rest = self._read_frames(data, now)
-        except Exception:
-            self._log.failure("Unreadable answer from {server}", server=self.name)
-            self.abandon("it sent something unreadable")
-            return
-        if rest < len(data):
-            self._held.append(data[rest:] if rest else data)
-            self._held_size = len(data) - rest
-        self._flush()
+        self._held.append(data)
+        self._held_size += len(data)
+        if self._held_size >= self._wanted and not self._behind:
+            self._read(TURN)
 
     def connectionLost(self, reason: Failure = CLEAN) -> None:
+        if self._behind and not self._dead:
+            # It was answered before it was closed.
+            self._read(math.inf)
         self._die(self._explain(reason))
         self.gone.callback(None)
 
@@ -200,8 +193,27 @@ class Connection(Protocol):
 
     # -- reading
 
-    def _read_frames(self, data: bytes, now: float) -> int:
-        """Take all whole frames out of ``data``; answers where the rest begins."""
+    def _read(self, seconds: float) -> None:
+        """Take in what was received, for so long; the rest in the reactor's next turn."""
+        self._behind = False
+        data = b"".join(self._held)
+        self._held.clear()
+        # What the answers make their receivers ask leaves in one write, below.
+        self._flush_due = True
+        try:
+            rest = self._read_frames(data, seconds)
+        except Exception:
+            self._log.failure("Unreadable answer from {server}", server=self.name)
+            self.abandon("it sent something unreadable")
+            return
+        if rest < len(data):
+            self._held.append(data[rest:])
+        self._held_size = len(data) - rest
+        self._flush()
+
+    def _read_frames(self, data: bytes, seconds: float) -> int:
+        """Take whole frames out of ``data``; answers where the rest begins."""
+        now = self._seconds()
         offset = 0
         end = len(data)
         while end - offset >= 4:
@@ -212,6 +224,10 @@ class Connection(Protocol):
             stop = offset + 4 + size
             if stop > end:
                 self._wanted = stop - offset
+                return offset
+            if self._seconds() - now > seconds:
+                self._behind = True
+                self._timers["behind"] = self._clock.callLater(0, self._read, seconds)
                 return offset
             frame = data[offset + 4 : stop]
             if self._grant is None:

@@ -17,6 +17,7 @@ from kazoo.protocol.serialization import write_buffer, write_string
 from twisted.trial.unittest import SynchronousTestCase
 
 from nodepool_tx.txzookeeper.client import ZookeeperClient
+from nodepool_tx.txzookeeper.connection import TURN
 from nodepool_tx.txzookeeper.interface import SessionState, WatchEvent, WatchKind
 from tests.txzookeeper.scripted import STAT, ScriptedReactor, ScriptedServer, make_client
 
@@ -72,6 +73,43 @@ class FramingTests(SynchronousTestCase):
         self.assertEqual(self.server.opcodes(), [SET] * 10)
         self.reactor.advance(0)
         self.assertEqual(len(writes), before + 1)
+
+    def test_many_answers_take_many_turns(self) -> None:
+        """Answers that take their receivers long are spread over turns, in their order."""
+        got: list[int] = []
+
+        def take(_: object, number: int) -> None:
+            got.append(number)
+            self.reactor.rightNow += TURN * 0.4
+
+        for number in range(9):
+            self.client.set("/a", b"1").addCallback(take, number)
+        self.reactor.advance(0)
+        answers = [self.server.frame(self.server.take().xid, STAT) for _ in range(9)]
+        self.server.send(b"".join(answers[:8]) + answers[8][:5])
+        self.assertEqual(got, [0, 1, 2])
+        self.server.send(answers[8][5:])
+        self.assertEqual(got, [0, 1, 2])
+        self.reactor.callLater(0, got.append, -1)
+        self.reactor.advance(0)
+        self.assertEqual(got, [0, 1, 2, 3, 4, 5, -1, 6, 7, 8])
+
+    def test_answers_before_the_end(self) -> None:
+        """What was answered before the server closed counts, however long it takes."""
+        got: list[int] = []
+
+        def take(_: object, number: int) -> None:
+            got.append(number)
+            self.reactor.rightNow += TURN * 2
+
+        for number in range(5):
+            self.client.set("/a", b"1").addCallback(take, number)
+        self.reactor.advance(0)
+        answers = [self.server.frame(self.server.take().xid, STAT) for _ in range(5)]
+        self.server.send(b"".join(answers))
+        self.assertEqual(got, [0])
+        self.server.drop()
+        self.assertEqual(got, list(range(5)))
 
     def test_numbers_of_requests(self) -> None:
         """Requests are numbered from 1, each with its own number."""
