@@ -164,16 +164,23 @@ def _ours(config: Path, state: Path) -> list[str]:
     ]
 
 
-def _ours_timed(config: Path, state: Path) -> list[str]:
-    arguments = _ours(config, state)[1:]
-    return [sys.executable, "-m", "benchmarks.timed_passes", str(state / PASSES), *arguments]
+def _ours_within(program: str, notes: str) -> Callable[[Path, Path], list[str]]:
+    """Ours, run by a program of the benchmark that writes notes into the state folder."""
+
+    def command(config: Path, state: Path) -> list[str]:
+        return [sys.executable, "-m", program, str(state / notes), *_ours(config, state)[1:]]
+
+    return command
 
 
 PASSES = "passes"
+TURNS = "turns"
 REFERENCE = Daemon("Nodepool 11", _reference)
 OURS = Daemon("nodepool_tx", _ours)
-OURS_TIMED = Daemon("nodepool_tx", _ours_timed)
+OURS_TIMED = Daemon("nodepool_tx", _ours_within("benchmarks.timed_passes", PASSES))
 """Ours, with the length of each pass noted in the file `passes` in its state folder."""
+OURS_TURNS = Daemon("nodepool_tx", _ours_within("benchmarks.timed_turns", TURNS))
+"""Ours, with each long turn of its reactor noted in the file `turns` there."""
 
 
 class Died(Exception):

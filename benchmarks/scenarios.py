@@ -135,7 +135,10 @@ async def busy(
     probe: int | None = None,
 ) -> Numbers:
     """So many clients, each asking again as soon as it is done, for so long."""
-    async with bench.static_launcher(daemon, [StaticNodes("only", nodes, probe)]) as (launcher, watching):
+    async with bench.static_launcher(daemon, [StaticNodes("only", nodes, probe)]) as (
+        launcher,
+        watching,
+    ):
         await registered(launcher, watching, nodes)
         before = launcher.usage()
         async with contextlib.AsyncExitStack() as stack:
@@ -190,7 +193,10 @@ async def load(connections: Sequence[Connection], label: str, clients: int, seco
 
 async def registration(bench: Bench, daemon: Daemon, nodes: int) -> Numbers:
     """From the start of the program to its last node, and what it then weighs."""
-    async with bench.static_launcher(daemon, [StaticNodes("only", nodes)]) as (launcher, connection):
+    async with bench.static_launcher(daemon, [StaticNodes("only", nodes)]) as (
+        launcher,
+        connection,
+    ):
         first, last = await registered(launcher, connection, nodes)
         await asyncio.sleep(SETTLE)
         usage = launcher.usage()
