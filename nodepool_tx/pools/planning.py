@@ -20,8 +20,15 @@ from nodepool_tx.pools.selection import choose
 from nodepool_tx.resources import Amounts, lowest
 from nodepool_tx.store.nodes import NodeTable
 from nodepool_tx.store.usage import Account, resources_of
+from nodepool_tx.txzookeeper.lock import Lock
 
-__all__ = ["ANY_ZONE", "Plan", "Planner"]
+__all__ = ["ANY_ZONE", "Plan", "Planner", "held_lock"]
+
+
+def held_lock(maker: NodeMaker, node_id: str) -> Lock | None:
+    """The maker's lock on a node, unless it was lost."""
+    lock = maker.lock_of(node_id)
+    return lock if lock is not None and lock.held else None
 
 
 class _AnyZone:
@@ -224,7 +231,7 @@ class Planner:
                 node.state is NodeState.BUILDING
                 or (node.state is NodeState.READY and node.allocated_to)
             )
-            and (not nodes.is_locked(node.id) or self._maker.lock_of(node.id) is not None)
+            and (not nodes.is_locked(node.id) or held_lock(self._maker, node.id) is not None)
         ]
 
     def _with_new(

@@ -178,6 +178,10 @@ class Reservations:
         }
         return {**limits, **tenants} if tenants else limits
 
+    def spoken_for(self) -> Mapping[Account, Amounts]:
+        """What is promised and not in the node table yet."""
+        return {account: dict(amounts) for account, amounts in self._reserved.items()}
+
     # -- reserving -------------------------------------------------------
 
     def reserve(self, charges: Sequence[Charge]) -> Reservation:

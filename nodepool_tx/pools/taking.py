@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 import attrs
 from kazoo.exceptions import NoNodeError
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -46,6 +47,9 @@ _COMING = frozenset({NodeState.INIT, NodeState.BUILDING, NodeState.TESTING})
 
 #: Seconds until a refused change is tried again, if nothing happens before.
 RETRY = 1.0
+
+#: How often a request is tried again at once that could not be taken.
+TRIES_AT_ONCE = 5
 
 #: Finds nodes for some labels of a request in a zone, besides those that it has,
 #: and reserves them and the room for them; None without room.
@@ -112,6 +116,8 @@ class Taking:
         self._on_ended = on_ended
         self._following = Following(clock, store, reservations, maker)
         self._requests: set[str] = set()
+        #: How often in a row requests could not be taken.
+        self._refused: dict[str, int] = {}
         self._stopping = False
         self.deciding = Tracker(clock)
         self.taken = Tracker(clock)
@@ -160,8 +166,10 @@ class Taking:
                     plan,
                     lock,
                 )
+            self._refused.pop(request.id, None)
         except (*connection_errors, Conflict, Uncertain, NoNodeError) as e:
             self._statistics.conflicts += 1
+            self._refused[request.id] = self._refused.get(request.id, 0) + 1
             self._log.debug(
                 "request {request_id} is tried again: {reason}",
                 request_id=request.id,
@@ -174,6 +182,7 @@ class Taking:
                 # If it was taken after all, the janitor finds it pending and unlocked.
                 await self._release(lock)
                 reservation.release()
+                await self._pause_if_refused(request)
                 self._end(request)
         if ids is not None and not self._stopping:
             reservation.becomes(ids)
@@ -193,6 +202,12 @@ class Taking:
         followed = self._following.follow(request.id, lock)
         now = self._clock.seconds()
         return _Taken(request, lock, followed, plan.zone, list(ids), new, now)
+
+    async def _pause_if_refused(self, request: NodeRequest) -> None:
+        """Do not try the same again and again at once."""
+        if self._refused.get(request.id, 0) > TRIES_AT_ONCE and not self._stopping:
+            self._refused.pop(request.id)
+            await deferLater(self._clock, RETRY)
 
     async def _release(self, lock: Lock) -> None:
         """Give the lock up, and see what came of all that was done under it."""

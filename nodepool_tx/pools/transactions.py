@@ -13,7 +13,7 @@ import attrs
 
 from nodepool_tx.model import Node, NodeRequest, NodeState, RequestState
 from nodepool_tx.pools.interface import NodeMaker
-from nodepool_tx.pools.planning import Plan
+from nodepool_tx.pools.planning import Plan, held_lock
 from nodepool_tx.pools.reservations import Reservation, Reservations
 from nodepool_tx.pools.rules import all_declined
 from nodepool_tx.store.change import Change
@@ -165,7 +165,7 @@ def release_nodes(
     for node in nodes:
         if node.allocated_to != request_id or node.state not in _USEFUL:
             continue
-        lock = maker.lock_of(node.id)
+        lock = held_lock(maker, node.id)
         if lock is not None or not store.nodes.is_locked(node.id):
             change.update_node(node, in_stock(node), lock)
 
@@ -216,7 +216,7 @@ def _assign(
     if present is None:
         return False
     for node in present:
-        change.update_node(node, _promised(node, request), maker.lock_of(node.id))
+        change.update_node(node, _promised(node, request), held_lock(maker, node.id))
     for label, chosen, charge in zip(plan.labels, plan.nodes, plan.charges, strict=True):
         if chosen is None:
             draft = maker.draft(pool, label, request, plan.zone)

@@ -30,8 +30,10 @@ class ScriptedMaker:
 
     def __init__(self, store: Store, provider: str = "rack") -> None:
         self._store = store
-        self._provider = provider
+        self.provider = provider
         self._locks: dict[str, Lock] = {}
+        #: Nodes of which something is being written.
+        self._busy: set[str] = set()
         self._observers: list[Callable[[], None]] = []
         self.asked: list[str] = []
         self.removed: list[str] = []
@@ -47,18 +49,36 @@ class ScriptedMaker:
         for observer in tuple(self._observers):
             observer()
 
+    def can_go_on(self, node: Node) -> bool:
+        """The node can be begun, or ended, now."""
+        if node.id in self._busy or node.state not in (NodeState.INIT, NodeState.BUILDING):
+            return False
+        lock = self._locks.get(node.id)
+        return node.state is NodeState.INIT if lock is None else lock.held
+
     async def begin(self, node_id: str) -> None:
         """Lock the node and write that it is being made."""
-        lock = self._locks[node_id] = Lock(self._store.client, paths.node_lock(node_id))
-        assert await lock.try_acquire() is not None
-        await self._write(node_id, NodeState.BUILDING)
+        self._busy.add(node_id)
+        try:
+            if node_id not in self._locks:
+                lock = Lock(self._store.client, paths.node_lock(node_id))
+                assert await lock.try_acquire() is not None
+                self._locks[node_id] = lock
+            await self._write(node_id, NodeState.BUILDING)
+        finally:
+            self._busy.discard(node_id)
 
     async def end(self, node_id: str, state: NodeState = NodeState.READY, **fields: Any) -> None:
         """Write how it ended, and let go of the node."""
-        if node_id not in self._locks:
+        node = self._store.nodes.get(node_id)
+        if node_id not in self._locks or (node and node.state is NodeState.INIT):
             await self.begin(node_id)
-        await self._write(node_id, state, release=True, **fields)
-        del self._locks[node_id]
+        self._busy.add(node_id)
+        try:
+            await self._write(node_id, state, release=True, **fields)
+        finally:
+            self._busy.discard(node_id)
+        self.forget(node_id)
 
     async def _write(
         self, node_id: str, state: NodeState, *, release: bool = False, **fields: Any
@@ -69,6 +89,10 @@ class ScriptedMaker:
         after = node.in_state(state, self._store.clock.seconds(), **fields)
         change.update_node(node, after, self._locks[node_id], release=release)
         await change.commit()
+
+    def forget(self, node_id: str) -> None:
+        """It is not ours any more."""
+        self._locks.pop(node_id, None)
 
     async def remove(self, node_id: str) -> None:
         """Delete a node that nobody holds."""
@@ -97,7 +121,7 @@ class ScriptedMaker:
             state=NodeState.INIT,
             state_time=self._store.clock.seconds(),
             created_time=self._store.clock.seconds(),
-            provider=self._provider,
+            provider=self.provider,
             pool=pool,
             type=(label,),
             allocated_to=request.id,
@@ -110,7 +134,7 @@ class ScriptedMaker:
         nodes = self._store.nodes
         return [
             node
-            for node in sorted(nodes.of_provider(self._provider), key=lambda node: node.id)
+            for node in sorted(nodes.of_provider(self.provider), key=lambda node: node.id)
             if (node.pool, node.state) == (pool, NodeState.BUILDING)
             and label in node.type
             and not node.allocated_to
