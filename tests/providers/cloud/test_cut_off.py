@@ -290,6 +290,23 @@ class TwoLaunchers(SlowWorldTestCase):
         self.assert_one_node(ids[0])
         self.assertEqual(self.world.cloud.made, 1)
 
+    def test_one_does_not_know_yet(self) -> None:
+        """A launcher that does not know yet that its lock is gone deletes no server for it."""
+        self.world.cloud.timing = attrs.evolve(self.world.cloud.timing, boot=100.0)
+        first = self.world.launcher("l1")
+        service = first.provide(cloud_provider(launch_timeout=60.0))
+        self.world.wait(15)
+        node_id = self.world.order(service)
+        self.world.launcher("l2").provide(cloud_provider(launch_timeout=600.0))
+        self.world.wait(30)
+        self.world.inspector.suspend(first.client)
+        self.world.wait(120)
+        self.assertEqual(self.world.cloud.calls["delete"], 0)
+        self.world.inspector.resume(first.client)
+        self.world.wait(100)
+        self.assert_one_node(node_id)
+        self.assertEqual((self.world.cloud.calls["delete"], self.world.cloud.made), (0, 1))
+
     def test_node_that_was_never_begun(self) -> None:
         """A node whose launcher is gone before it was begun is removed."""
         service = self.world.launcher("l1").provide(cloud_provider())

@@ -317,6 +317,18 @@ class Adopting(HousekeepingTestCase):
         self.assertNotEqual(self.world.node(node_id).external_id, other)
         self.assertIn(other, self.world.cloud.servers)
 
+    def test_not_while_it_is_being_given_away(self) -> None:
+        """A node that a pool here is about to change is looked at when that is done."""
+        node_id = self.put(NodeState.BUILDING)
+        launcher = self.world.launcher()
+        launcher.store.nodes.reserve([node_id])
+        launcher.provide(cloud_provider())
+        self.world.wait(70)
+        self.assertFalse(self.world.locked(node_id))
+        launcher.store.nodes.unreserve([node_id])
+        self.world.wait(40)
+        self.assertEqual(self.world.node(node_id).state, NodeState.READY)
+
     def test_only_the_owner(self) -> None:
         """A launcher that does not look after the provider leaves the nodes of others alone."""
         self.provide(name="l1")
