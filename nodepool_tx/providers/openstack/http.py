@@ -130,7 +130,9 @@ class HttpTransport:
         self._stopped = True
         for flight in list(self._in_flight):
             flight.cancel()
-        await self._close()
+        pool, self._pool, self._client = self._pool, None, None
+        if pool is not None:
+            await pool.closeCachedConnections()
 
     async def request(
         self,
@@ -186,6 +188,8 @@ class HttpTransport:
         turn = self._turns.setdefault(request.host, DeferredSemaphore(self._connections))
         await self._watched(turn.acquire())
         try:
+            if self._stopped:
+                raise self._given_up()
             return await self._ask(client, request, access)
         finally:
             turn.release()
@@ -264,44 +268,44 @@ class HttpTransport:
         if watchdog.bitten:
             return CloudError(f"{where}: nothing moved for {request.timeout:.0f} seconds")
         if self._stopped:
-            return CloudError(f"{where}: given up, as this launcher stops using the cloud")
+            return self._given_up()
         return explain(where, error)
 
     async def _watched(self, deferred: Deferred[Any]) -> Any:
         """Wait for something that :meth:`stop` gives up."""
-        if self._stopped:
-            deferred.addErrback(lambda failure: None)
-            deferred.cancel()
-            raise CloudError(f"the connection to cloud {self.cloud} is closed")
         self._in_flight.add(deferred)
         try:
             return await deferred
+        except CancelledError as error:
+            if self._stopped:
+                raise self._given_up() from error
+            raise
         finally:
             self._in_flight.discard(deferred)
+
+    def _given_up(self) -> CloudError:
+        return CloudError(f"given up, as this launcher has stopped using the cloud {self.cloud}")
 
     async def _connected(self) -> HTTPClient:
         settings = await self._credentials.settings()
         if self._client is not None and settings == self._settings:
             return self._client
-        # The certificates to trust may be others: no connection is used again.
-        await self._close()
-        self._settings = settings
-        self._pool = HTTPConnectionPool(self._reactor)
-        self._pool.maxPersistentPerHost = self._connections
-        self._pool.cachedConnectionTimeout = _KEPT
+        pool = HTTPConnectionPool(self._reactor)
+        pool.maxPersistentPerHost = self._connections
+        pool.cachedConnectionTimeout = _KEPT
         agent = Agent(
             self._reactor,
             contextFactory=TLSPolicy(settings.tls),
             connectTimeout=_CONNECT_TIMEOUT,
-            pool=self._pool,
+            pool=pool,
         )
-        self._client = HTTPClient(agent)
-        return self._client
-
-    async def _close(self) -> None:
-        pool, self._pool, self._client = self._pool, None, None
-        if pool is not None:
-            await pool.closeCachedConnections()
+        former, self._pool = self._pool, pool
+        self._settings = settings
+        client = self._client = HTTPClient(agent)
+        if former is not None:
+            # The certificates to trust may be others: no connection is used again.
+            await former.closeCachedConnections()
+        return client
 
 
 def _version_headers(service: str, version: str) -> dict[str, str]:

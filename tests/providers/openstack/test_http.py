@@ -272,17 +272,30 @@ class Connections(TransportCase):
             await transport.request("compute", "GET", "/")
 
     async def test_stopped(self) -> None:
-        """Stopping gives up what is in flight, and nothing is asked afterwards."""
-        transport = await self.connected()
+        """Stopping gives up what is in flight or waits, and nothing is asked afterwards."""
+        transport = await self.connected(connections=1)
         self.service.answer = self.service.hang
-        asking = Deferred.fromCoroutine(transport.request("compute", "GET", "/"))
+        asking = [
+            Deferred.fromCoroutine(transport.request("compute", "GET", "/")) for _ in range(2)
+        ]
         await self.arrived(1)
         await transport.stop()
-        with self.assertRaisesRegex(CloudError, "stops using the cloud"):
-            await asking
-        with self.assertRaisesRegex(CloudError, "closed"):
+        for each in asking:
+            with self.assertRaisesRegex(CloudError, "stopped using the cloud loopback"):
+                await each
+        with self.assertRaisesRegex(CloudError, "stopped using the cloud loopback"):
             await transport.request("compute", "GET", "/")
         self.assertEqual(len(self.service.seen), 1)
+
+    async def test_started_again(self) -> None:
+        """A transport that was stopped can be started again."""
+        transport = await self.connected(connections=1)
+        await transport.stop()
+        with self.assertRaises(CloudError):
+            await transport.request("compute", "GET", "/")
+        transport.start()
+        for _ in range(2):
+            self.assertEqual((await transport.request("compute", "GET", "/")).status, 200)
 
     async def test_cancelled(self) -> None:
         """Who cancels a request closes its connection."""
