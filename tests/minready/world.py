@@ -6,6 +6,7 @@ makes nodes as a pool and its provider do, one deterministic pass at a time.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections import Counter
@@ -35,6 +36,10 @@ from nodepool_tx.testing.zookeeper import MemoryZookeeper
 from nodepool_tx.txzookeeper.interface import SessionState
 
 EPOCH = 1_700_000_000.0
+#: The same bytes are read over and over.
+_node = functools.lru_cache(maxsize=1000)(decode_node)
+_request = functools.lru_cache(maxsize=1000)(decode_request)
+
 WAITING = (RequestState.REQUESTED, RequestState.PENDING)
 
 
@@ -330,7 +335,9 @@ class World:
         globalLogPublisher.addObserver(self._on_event)
         # Everything that is written is looked at, and nothing can hide between steps.
         for op in ("create", "transaction"):
-            self.inspector.after(op, lambda call: self._observe(), times=None)
+            self.inspector.after(
+                op, lambda call: self._observe(), path=lambda p: paths.REQUESTS in p, times=None
+            )
 
     def close(self) -> None:
         globalLogPublisher.removeObserver(self._on_event)
@@ -395,12 +402,12 @@ class World:
     def nodes(self) -> dict[str, Node]:
         below = self.inspector.dump(paths.NODES)
         found = {path.rpartition("/")[2]: d for path, d in below.items() if path.count("/") == 3}
-        return {node_id: decode_node(node_id, data) for node_id, data in found.items()}
+        return {node_id: _node(node_id, data) for node_id, data in found.items()}
 
     def requests(self) -> dict[str, NodeRequest]:
         below = self.inspector.dump(f"{paths.REQUESTS}/")
         found = {path.rpartition("/")[2]: data for path, data in below.items()}
-        return {request_id: decode_request(request_id, data) for request_id, data in found.items()}
+        return {request_id: _request(request_id, data) for request_id, data in found.items()}
 
     def asked(self, label: str = "small") -> list[NodeRequest]:
         """Every min-ready request there is."""
