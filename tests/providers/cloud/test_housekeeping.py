@@ -324,6 +324,7 @@ class Adopting(HousekeepingTestCase):
         launcher.store.nodes.reserve([node_id])
         launcher.provide(cloud_provider())
         self.world.wait(70)
+        self.assertEqual(self.world.node(node_id).state, NodeState.BUILDING)
         self.assertFalse(self.world.locked(node_id))
         launcher.store.nodes.unreserve([node_id])
         self.world.wait(40)
