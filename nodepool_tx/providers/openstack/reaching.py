@@ -80,7 +80,14 @@ class Reaching:
         places = places_for(ports, networks, routes, wanted, hints)
         if not places:
             return server
-        address = await attach(self._calls, self._provider_name, server.external_id, places)
+        try:
+            address = await attach(self._calls, self._provider_name, server.external_id, places)
+        except CloudError as e:
+            if type(e) is CloudError:
+                # Perhaps the networks are no longer what they were.
+                self._known.networks.forget(now)
+                self._known.routes.forget(now)
+            raise
         if since is None:
             self._given[server.external_id] = now
             return None

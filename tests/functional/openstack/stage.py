@@ -56,7 +56,7 @@ class RealCloud(AdapterStage):
     """One user of the real cloud, by way of a gateway."""
 
     timeout = 600
-    patience = 90.0
+    patience = 45.0
     cloud = "real-quota"
 
     #: What the label of these tests says, where a test wants it otherwise.

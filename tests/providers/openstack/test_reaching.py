@@ -248,6 +248,18 @@ class GivingTests(ReachingTestCase):
         self.assertIsNone(self.finish(server()))
         self.assertEqual(len(self.made()), 1)
 
+    def test_networks_that_have_changed(self) -> None:
+        """When an address leads nowhere, the networks are looked up again for the next one."""
+        lost = neutron(404, "NetworkNotFound")
+        self.cloud.play("network", "POST", "/floatingips", lost)
+        seen = self.see(server())
+        self.error(self.tested.finish(self.order(), seen), CloudError)
+        new = {"id": "ext-new", "name": "public", "router:external": True}
+        self.cloud.play("network", "GET", "/networks", ok({"networks": [NETWORKS[0], new]}))
+        self.cloud.play("network", "POST", "/floatingips", ok({"floatingip": floating()}, 201))
+        self.assertIsNone(self.result(self.tested.finish(self.order(), seen)))
+        self.assertEqual(self.made()[-1]["floating_network_id"], "ext-new")
+
     def test_refusals(self) -> None:
         """Quota and exhausted networks are of their kind; no way out is a failed attempt."""
         for answer, kind in (
