@@ -257,7 +257,7 @@ class Connections(TransportCase):
         def answer(request: Request) -> int:
             request.setHeader("Content-Length", "100")
             request.write(b'{"half')
-            later(0.02).addCallback(lambda _: request.transport.abortConnection())
+            request.transport.loseConnection()
             return NOT_DONE_YET
 
         transport = await self.connected()
@@ -338,7 +338,7 @@ class Timeouts(TransportCase):
         transport = await self.connected()
         self.service.answer = answer
         with self.assertRaisesRegex(CloudError, "nothing moved for 0 seconds"):
-            await transport.request("compute", "GET", "/", timeout=0.05)
+            await transport.request("compute", "GET", "/", timeout=0.3)
         await gone
 
     async def test_stalled(self) -> None:
@@ -360,7 +360,7 @@ class Timeouts(TransportCase):
             async def trickle() -> None:
                 for bit in (b"[", b"1", b",", b"2", b",", b"3", b"]"):
                     request.write(bit)
-                    await later(0.1)
+                    await later(0.2)
                 request.finish()
 
             Deferred.fromCoroutine(trickle())
@@ -368,7 +368,7 @@ class Timeouts(TransportCase):
 
         transport = await self.connected()
         self.service.answer = answer
-        found = await transport.request("compute", "GET", "/", timeout=0.4)
+        found = await transport.request("compute", "GET", "/", timeout=1.0)
         self.assertEqual(found.body, [1, 2, 3])
 
 
@@ -451,11 +451,11 @@ class Uploads(TransportCase):
 
     async def test_slow(self) -> None:
         """An upload may take many times the timeout, as long as it moves."""
-        port = await self.serve(GateFactory(0.1, 6 << 20))
+        port = await self.serve(GateFactory(0.15, 6 << 20))
         transport = self.transport(Login(f"http://127.0.0.1:{port}/v2"))
         begun = reactor.seconds()
         found = await transport.request(
-            "image", "PUT", "/images/1/file", file=self.file(64 << 20), timeout=0.5
+            "image", "PUT", "/images/1/file", file=self.file(64 << 20), timeout=1.0
         )
         self.assertEqual(found.status, 204)
-        self.assertGreater(reactor.seconds() - begun, 0.5)
+        self.assertGreater(reactor.seconds() - begun, 1.0)
