@@ -19,6 +19,7 @@ from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from nodepool_tx import __version__, names
+from nodepool_tx.collecting import Collector
 from nodepool_tx.config import ConfigErrors, load_config
 from nodepool_tx.config.schema import Config
 from nodepool_tx.config.watch import ConfigWatcher
@@ -305,6 +306,7 @@ def build(options: Options, reactor: Any) -> Root:
         min_ready,
         watcher,
         signals,
+        Collector(reactor),
     ):
         child.setServiceParent(root)
     return root

@@ -25,6 +25,7 @@ TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 #: a part never uses, even by way of others, what uses it.
 MAY_USE = {
     # Know nothing of each other.
+    "collecting": "",
     "config": "",
     "embedded": "",
     "logs": "",
@@ -56,8 +57,8 @@ MAY_USE = {
     "signals": "reload store",
     # The two places where everything is put together.
     "tap": (
-        "config embedded janitor launcher logs minready names nodescan pools providers reload root "
-        "signals store txzookeeper"
+        "collecting config embedded janitor launcher logs minready names nodescan pools providers "
+        "reload root signals store txzookeeper"
     ),
     "cli": "config embedded logs model names pools resources store txzookeeper",
     # For tests, ours and others'.

@@ -1,0 +1,90 @@
+"""When the garbage collector looks at everything there is.
+
+Left to itself the interpreter looks through all objects of the program just
+when many are being made: in the middle of a thousand launches, with a
+quarter of a million objects to look at, for a tenth of a second or more in
+which nothing else happens.  The short looks at young objects go on as ever.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+
+from twisted.application.service import Service
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+__all__ = ["Collector"]
+
+#: Seconds between looks at whether it is time.
+INTERVAL = 1.0
+#: The process is idle when it used less than this share of a processor since the last look.
+IDLE = 0.05
+#: Collections of younger objects since the last one of all.  From DUE on it is made when the
+#: process is idle (it is the interpreter's own number), from OVERDUE on in any case.
+DUE, OVERDUE = 10, 100
+#: Collections of all objects take at most this share of the time.
+SHARE = 0.01
+#: Never, by itself.
+_NEVER = 2**31 - 1
+
+
+class Collector(Service):
+    """Has all objects looked at while nothing else is to be done, as far as that is possible.
+
+    What was made before it starts, modules for the most part, is not looked
+    at again.  Where the interpreter collects in small steps this changes
+    nothing else.
+
+    :param cpu_time: the seconds of processor time that the process has used.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, clock: IReactorTime, cpu_time: Callable[[], float] = time.process_time
+    ) -> None:
+        self.setName("garbage collection")
+        self._clock = clock
+        self._cpu_time = cpu_time
+        self._used = 0.0
+        self._not_before = 0.0
+        self._thresholds = gc.get_threshold()
+        self._loop: LoopingCall | None = None
+
+    def startService(self) -> None:
+        super().startService()
+        self._thresholds = gc.get_threshold()
+        gc.freeze()
+        gc.set_threshold(*self._thresholds[:2], _NEVER)
+        self._used = self._cpu_time()
+        self._loop = LoopingCall(self._look)
+        self._loop.clock = self._clock
+        self._loop.start(INTERVAL, now=False)
+
+    def stopService(self) -> None:
+        super().stopService()
+        if self._loop is not None:
+            self._loop.stop()
+            self._loop = None
+        gc.set_threshold(*self._thresholds)
+        gc.unfreeze()
+
+    def _look(self) -> None:
+        used = self._cpu_time() - self._used
+        self._used += used
+        due = gc.get_count()[2]
+        idle = used < IDLE * INTERVAL and self._clock.seconds() >= self._not_before
+        if due >= OVERDUE or (due >= DUE and idle):
+            self._collect()
+
+    def _collect(self) -> None:
+        before = self._cpu_time()
+        found = gc.collect()
+        took = self._cpu_time() - before
+        self._used += took
+        self._not_before = self._clock.seconds() + took / SHARE
+        self._log.debug("{found} objects of garbage found in {took:.3f} s", found=found, took=took)
