@@ -230,6 +230,9 @@ class CloudAdapter(Protocol):
         """What the server has written to its console; None where there is none."""
 
     # -- what may be had -------------------------------------------------
+    #
+    # Asked about every label when the provider starts, without waiting for
+    # turns: what the answers have in common is to be read once.
 
     async def quota(self) -> Amounts:
         """The limits of the account; what is not named is not limited."""

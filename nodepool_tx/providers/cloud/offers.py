@@ -3,6 +3,10 @@
 The pools ask at any moment and get their answers from memory; here the cloud is
 asked ahead of them, at the start, again after a while, and sooner where it did
 not answer.
+
+These questions do not wait for their turn: an adapter answers those of all
+labels from a list or two that it has read, and a provider that was reloaded
+would serve nobody until it had asked about its last label.
 """
 
 from __future__ import annotations
@@ -86,11 +90,6 @@ class Offers:
                 return each.zones
         return self._zones or (None,)
 
-    @property
-    def zones_known(self) -> bool:
-        """Whatever zones the cloud has are known."""
-        return self._zones is not None or all(pool.zones for pool in self._config.pools)
-
     def subscribe(self, observer: Callable[[], None]) -> Callable[[], None]:
         """Hear whenever answers have changed; returns its removal."""
         self._observers.append(observer)
@@ -146,11 +145,11 @@ class Offers:
 
     async def _ask(self, label: CloudLabel) -> Offer:
         try:
-            needs = await self._calls.call("needs", lambda: self._adapter.needs(label))
+            needs = await self._calls.call("needs", lambda: self._adapter.needs(label), paced=False)
             there = True
             if label.image is not None and not label.image.diskimage:
                 there = await self._calls.call(
-                    "image_ready", lambda: self._adapter.image_ready(label)
+                    "image_ready", lambda: self._adapter.image_ready(label), paced=False
                 )
         except InvalidConfiguration as e:
             return Offer(impossible=str(e) or type(e).__name__)
@@ -160,7 +159,9 @@ class Offers:
         retry = Backoff(FIRST_RETRY, LONGEST_RETRY, self._chance)
         while True:
             try:
-                zones: Sequence[str] = await self._calls.call("zones", self._adapter.zones)
+                zones: Sequence[str] = await self._calls.call(
+                    "zones", self._adapter.zones, paced=False
+                )
             except CloudError as e:
                 self._log.warn(
                     "provider {provider}: its zones are not known: {reason}",

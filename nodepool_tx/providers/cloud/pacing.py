@@ -161,6 +161,7 @@ class Calls:
         *,
         timeout: float | None = None,
         first: bool = False,
+        paced: bool = True,
     ) -> T:
         """What ``begin()`` comes to, as soon as it is its turn.
 
@@ -168,10 +169,12 @@ class Calls:
         :param timeout: in seconds, from the turn on.
         :param first: go before the calls that wait for their turn: what many
             wait for must not wait behind them.
+        :param paced: wait for a turn at all.
         :raises CloudError: it failed, or took too long.
         :raises RetryLater: likewise; the next turn comes when the cloud allows.
         """
-        await self.pacer.turn(first=first)
+        if paced:
+            await self.pacer.turn(first=first)
         began = self._clock.seconds()
         try:
             result = await self._bounded(method, begin, timeout or self._timeout)

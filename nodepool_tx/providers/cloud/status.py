@@ -6,14 +6,13 @@ from collections.abc import Mapping
 
 import attrs
 
-from nodepool_tx.model import Node
-from nodepool_tx.providers.cloud.account import Account
+from nodepool_tx.providers.cloud import account as cloud
 from nodepool_tx.providers.cloud.breaker import OpenBreaker
 from nodepool_tx.providers.cloud.leaks import Leaks
 from nodepool_tx.providers.cloud.pacing import CallCount
 from nodepool_tx.providers.cloud.quota import QuotaStatus
 from nodepool_tx.providers.cloud.removals import Removals
-from nodepool_tx.resources import total
+from nodepool_tx.store.usage import Account
 
 __all__ = ["CloudStatus", "StuckDeletion", "describe", "troubles_of"]
 
@@ -58,15 +57,16 @@ class CloudStatus:
     impossible: Mapping[str, str]
 
 
-def describe(account: Account, launching: int, removals: Removals, leaks: Leaks) -> CloudStatus:
+def describe(
+    account: cloud.Account, launching: int, removals: Removals, leaks: Leaks
+) -> CloudStatus:
     """How things are now."""
-    nodes = account.store.nodes.of_provider(account.name)
     return CloudStatus(
         launching=launching,
         deleting=len(removals),
         in_line=removals.waiting,
         quota=account.quota.describe(),
-        used=total(*(_resources(node) for node in nodes)),
+        used=account.store.nodes.usage.used(Account.of_provider(account.name)),
         breakers=account.breakers.describe(),
         stuck=tuple(
             StuckDeletion(
@@ -91,10 +91,6 @@ def describe(account: Account, launching: int, removals: Removals, leaks: Leaks)
             if (offer := account.offers.of(pool.name, label)).impossible is not None
         },
     )
-
-
-def _resources(node: Node) -> Mapping[str, float]:
-    return node.resources or {"instances": 1}
 
 
 def troubles_of(status: CloudStatus, leaks: Leaks) -> tuple[str, ...]:

@@ -172,3 +172,33 @@ class Unclaimed(MakingTestCase):
         found = [node.id for node in service.making.unclaimed("main", "small")]
         self.assertEqual(found, [ids[1], ids[2], ids[0]])
         self.world.wait(200)
+
+
+class Asking(MakingTestCase):
+    def test_not_in_turn(self) -> None:
+        """However slowly a cloud may be called, what it offers is known at once."""
+        labels = [cloud_label(f"label{number}") for number in range(50)]
+        self.world.cloud.flavors = None
+        service = self.provide(*labels, rate=0.1)
+        for label in labels:
+            self.assertIsNone(service.making.objection("main", [label.name]))
+
+    def test_one_that_does_not_answer(self) -> None:
+        """A label about which there is no answer keeps no other from being known."""
+        self.world.cloud.hang_next("needs")
+        service = self.provide("small", "large")
+        known = [label for label in ("small", "large") if service.making.needs("main", label)]
+        self.assertEqual(len(known), 1)
+        self.world.wait(70)
+        self.assertIsNone(service.making.objection("main", ["small", "large"]))
+
+    def test_what_was_known_holds(self) -> None:
+        """A cloud that does not answer later on takes nothing back."""
+        service = self.provide()
+        self.world.cloud.broken = CloudError("maintenance")
+        self.world.wait(700)
+        self.assertIsNone(service.making.objection("main", ["small"]))
+        self.assertEqual(service.making.needs("main", "small"), {"instances": 1, "cores": 2})
+        self.world.cloud.broken = None
+        self.world.wait(200)
+        self.assertEqual(service.status().troubles, ())
