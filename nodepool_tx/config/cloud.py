@@ -58,7 +58,9 @@ class CloudPool(PoolConfig):
     :ivar ignore_provider_quota: what the cloud says about quotas is not looked
         at; the limits of the pool and of tenants hold all the same.
     :ivar zones: availability zones to choose from; empty for all.
-    :ivar cloud_labels: what can be had here, by name.
+    :ivar cloud_labels: what can be made here, by name.  A label that is
+        disabled at the top (``min-ready: -1``) is among them, so that nodes of
+        it are understood, but not among the ``labels`` that the pool offers.
     """
 
     max_cores: float = math.inf

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from nodepool_tx.config.cloud import CloudPool
 from nodepool_tx.config.diskimages import DiskImages, read_diskimages, read_env_vars
 from nodepool_tx.config.document import Document, printable
 from nodepool_tx.config.drivers import DriverRegistry, DriverSection, ReadContext, driver_of
@@ -21,7 +22,7 @@ from nodepool_tx.config.frozen import FrozenMapping
 from nodepool_tx.config.metastatic import MetastaticSection
 from nodepool_tx.config.names import UniqueNames
 from nodepool_tx.config.openstack import OpenStackSection
-from nodepool_tx.config.schema import Config, DiskImage, ProviderConfig
+from nodepool_tx.config.schema import Config, DiskImage, Label, ProviderConfig
 from nodepool_tx.config.section import Cursor, Section, suggest
 from nodepool_tx.config.source import Sources, read_sources
 from nodepool_tx.config.static import StaticSection
@@ -134,7 +135,9 @@ def _read_top(top: Section, images: DiskImages, registry: DriverRegistry) -> dic
         "zookeeper_timeout": top.seconds("zookeeper-timeout", 10.0),
         "labels": FrozenMapping(labels),
         "diskimages": FrozenMapping(images.images),
-        "providers": _read_providers(top.items("providers"), context, registry),
+        "providers": _without_disabled(
+            _read_providers(top.items("providers"), context, registry), labels
+        ),
         "elements_dir": top.text("elements-dir", None),
         "images_dir": top.text("images-dir", None),
         "build_log_dir": top.text("build-log-dir", None),
@@ -169,6 +172,26 @@ def _read_providers(
             names.claim(provider.name, named)
             providers.setdefault(provider.name, provider)
     return FrozenMapping(providers)
+
+
+def _without_disabled(
+    providers: FrozenMapping[str, ProviderConfig], labels: dict[str, Label]
+) -> FrozenMapping[str, ProviderConfig]:
+    """Let no pool that makes nodes offer a label with a min-ready of -1."""
+    disabled = {name for name, label in labels.items() if label.disabled}
+
+    def reduced(provider: ProviderConfig) -> ProviderConfig:
+        pools = tuple(
+            attrs.evolve(pool, labels=pool.labels - disabled)
+            if isinstance(pool, CloudPool)
+            else pool
+            for pool in provider.pools
+        )
+        return attrs.evolve(provider, pools=pools)
+
+    if not disabled:
+        return providers
+    return FrozenMapping({name: reduced(provider) for name, provider in providers.items()})
 
 
 def _read_provider(
