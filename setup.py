@@ -15,7 +15,7 @@ setup(
         "Automat>=24.8",
         "PyYAML>=6",
         "attrs>=23.2",
-        "kazoo>=2.10",
+        "kazoo>=2.11",
         "treq>=24.9",
         "keystoneauth1>=5.8",
         "openstacksdk>=4.0",
