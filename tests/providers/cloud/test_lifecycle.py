@@ -7,7 +7,8 @@ from typing import Any
 from twisted.internet.defer import CancelledError
 
 from nodepool_tx.config.cloud import CloudProvider
-from nodepool_tx.config.schema import ProviderConfig, StaticProvider
+from nodepool_tx.config.schema import Config, ProviderConfig, StaticProvider
+from nodepool_tx.janitor import Janitor
 from nodepool_tx.model import Node, NodeState, RequestState
 from nodepool_tx.providers.cloud.driver import cloud_driver
 from nodepool_tx.providers.cloud.errors import CloudError, OverQuota
@@ -16,7 +17,7 @@ from nodepool_tx.providers.cloud.service import CloudProviderService
 from nodepool_tx.providers.interface import Phase, ProviderContext, ProviderService
 from nodepool_tx.store import paths
 from nodepool_tx.store.codec import decode_request
-from tests.providers.cloud.world import WorldTestCase, cloud_provider
+from tests.providers.cloud.world import Launcher, WorldTestCase, cloud_provider
 
 
 class LifecycleTestCase(WorldTestCase):
@@ -86,6 +87,45 @@ class Requests(LifecycleTestCase):
         self.assertEqual({self.state_of(r.id) for r in requests}, {RequestState.FULFILLED})
         self.assertEqual(self.world.cloud.made, 50)
         self.assertLessEqual(self.world.cloud.calls["list_instances"] - before, 12)
+
+
+class Restarts(LifecycleTestCase):
+    def start_janitor(self, launcher: Launcher) -> None:
+        janitor = Janitor(
+            self.world.clock, launcher.store, Config, lambda: ["cloud"], interval=60.0, lock_age=1e6
+        )
+        janitor.setServiceParent(launcher.root)
+
+    def test_requests_get_the_nodes_made_for_them(self) -> None:
+        """After a restart requests are served with the servers that were begun before it."""
+        self.provide()
+        requests = [self.world.request(state=RequestState.REQUESTED) for _ in range(5)]
+        self.world.wait(10)
+        self.assertEqual({self.state_of(r.id) for r in requests}, {RequestState.PENDING})
+        stopped = self.launcher.stop()
+        self.world.wait(10)
+        self.successResultOf(stopped)
+        self.world.launchers.remove(self.launcher)
+        successor = self.world.launcher("l2")
+        self.start_janitor(successor)
+        successor.provide(cloud_provider())
+        self.world.wait(60)
+        self.assertEqual({self.state_of(r.id) for r in requests}, {RequestState.FULFILLED})
+        self.assertEqual((self.world.cloud.made, len(self.world.nodes())), (5, 5))
+
+    def test_killed(self) -> None:
+        """A launcher that is killed in the middle of many launches leaves none of them undone."""
+        self.start_janitor(self.world.launcher("l2"))
+        self.world.launchers[-1].provide(cloud_provider())
+        self.provide()
+        requests = [self.world.request(state=RequestState.REQUESTED) for _ in range(20)]
+        self.world.wait(3)
+        killed = self.world.launchers[0]
+        self.world.kill(killed)
+        killed.root.stopService()
+        self.world.wait(120)
+        self.assertEqual({self.state_of(r.id) for r in requests}, {RequestState.FULFILLED})
+        self.assertEqual((self.world.cloud.made, len(self.world.nodes())), (20, 20))
 
 
 class Reloads(LifecycleTestCase):
