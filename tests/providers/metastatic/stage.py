@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Coroutine
 from random import Random
 from typing import Any
 
 import attrs
 from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
 
 from nodepool_tx.config.frozen import FrozenMapping
 from nodepool_tx.config.metastatic import MetastaticLabel, MetastaticPool, MetastaticProvider
@@ -15,6 +17,7 @@ from nodepool_tx.config.schema import Config, ProviderConfig
 from nodepool_tx.janitor import Janitor
 from nodepool_tx.model import Node, NodeRequest, NodeState, RequestState
 from nodepool_tx.providers.cloud.driver import cloud_driver
+from nodepool_tx.providers.cloud.interface import CloudAdapter
 from nodepool_tx.providers.cloud.memory import MemoryAdapter
 from nodepool_tx.providers.cloud.service import CloudProviderService
 from nodepool_tx.providers.metastatic.backing import Backing, decode, owner_of, table_path
@@ -52,7 +55,8 @@ def meta_provider(*labels: MetastaticLabel, **changes: Any) -> MetastaticProvide
 class MetaWorld(World):
     """Everything outside of the launchers, and what must hold."""
 
-    driver = cloud_driver("metastatic", MetastaticProvider, MetastaticClouds().adapter)
+    clouds = MetastaticClouds()
+    driver = cloud_driver("metastatic", MetastaticProvider, clouds.adapter)
 
     def provide_meta(
         self, launcher: Launcher, config: ProviderConfig | None = None
@@ -100,6 +104,18 @@ class MetaWorld(World):
         super().kill(launcher)
         launcher.root.stopService()
         self.wait(16)
+
+    def adapter_of(self, launcher: Launcher) -> CloudAdapter:
+        """Another adapter of the provider, started; stop it when done."""
+        adapter = self.clouds.adapter(meta_provider(), launcher.context)
+        adapter.start()
+        return adapter
+
+    def do(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do something that takes no time."""
+        done = Deferred.fromCoroutine(work)
+        self.settle()
+        assert done.called
 
     # -- looking ---------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 
@@ -70,10 +71,8 @@ class Rivals:
 
     def delete(self, which: int, node_id: str) -> Deferred[None]:
         async def delete() -> None:
-            try:
+            with contextlib.suppress(Gone):
                 await self.adapters[which].delete(node_id)
-            except Gone:
-                pass
             self.taken.discard(node_id)
 
         return Deferred.fromCoroutine(delete())
