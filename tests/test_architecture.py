@@ -47,7 +47,9 @@ MAY_USE = {
     ),
     "providers.openstack": "config model nodescan providers providers.cloud resources",
     "providers.fake": "config nodescan providers providers.cloud providers.openstack store",
-    "providers.metastatic": "",
+    "providers.metastatic": (
+        "config model pools providers providers.cloud resources store txzookeeper work"
+    ),
     "providers.static": "config model nodescan periodic pools providers store work",
     # The launcher around them.
     "janitor": "config model periodic pools store work",
