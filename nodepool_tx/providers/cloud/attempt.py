@@ -36,8 +36,8 @@ __all__ = ["Attempt", "BootFailed"]
 #: Seconds that an answer on its way is waited for when everything else stops.
 LAST_WORDS = 5.0
 
-#: In how many listings a new server may be missing before it counts as gone.
-LATE_LISTINGS = 5
+#: Seconds for which a server may be missing in listings before it is seen in one.
+LATE = 30.0
 
 #: Lines of a console that are shown.
 CONSOLE_LINES = 500
@@ -86,14 +86,13 @@ class Attempt:
         :raises NotHeld: the node is not ours any more.
         """
         clock, config = self.account.clock, self.account.config
-        found = self.external_id is not None
         began = clock.seconds()
         if self.external_id is None:
             began = await self._create()
         self.what = "waiting for its server"
         try:
             left = began + config.launch_timeout - clock.seconds()
-            instance = await within(clock, left, self._until_finished(found))
+            instance = await within(clock, left, self._until_finished())
         except TooLate:
             trouble = self.account.poller.trouble
             raise CloudError(
@@ -159,14 +158,14 @@ class Attempt:
 
     # -- waiting ---------------------------------------------------------
 
-    async def _until_finished(self, found: bool) -> Instance:
-        poller = self.account.poller
+    async def _until_finished(self) -> Instance:
+        poller, clock = self.account.poller, self.account.clock
         external_id = self.external_id
         assert external_id is not None
-        for _ in range(1 if found else LATE_LISTINGS):
+        began = clock.seconds()
+        now = (await poller.next_listing()).get(external_id)
+        while now is None and clock.seconds() - began < LATE:
             now = (await poller.next_listing()).get(external_id)
-            if now is not None:
-                break
         while True:
             if now is None or now.state is InstanceState.DELETING:
                 raise Gone(f"server {external_id} is gone")

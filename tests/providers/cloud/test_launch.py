@@ -16,7 +16,7 @@ from nodepool_tx.providers.cloud.errors import (
     OverQuota,
     RetryLater,
 )
-from nodepool_tx.providers.cloud.interface import ImageUploadOrder
+from nodepool_tx.providers.cloud.interface import ImageUploadOrder, Instance
 from nodepool_tx.providers.cloud.memory_cloud import Timing
 from nodepool_tx.providers.cloud.service import CloudProviderService
 from nodepool_tx.store import paths
@@ -223,6 +223,29 @@ class WhenAttemptsFail(LaunchTestCase):
         self.world.wait(10)
         self.world.cloud.lose_server(self.ids()[0])
         self.world.wait(60)
+        self.assertEqual(self.world.node(node_id).state, NodeState.READY)
+        self.assertEqual(self.world.cloud.made, 2)
+
+    def test_listed_late(self) -> None:
+        """A new server may be missing in the listings for a while."""
+        service = self.provide()
+        listing = self.world.cloud.listing
+        until = self.world.clock.seconds() + 20
+
+        def late() -> tuple[Instance, ...]:
+            return () if self.world.clock.seconds() < until else listing()
+
+        self.world.cloud.listing = late  # type: ignore[method-assign]
+        node_id = self.world.order(service)
+        self.world.wait(60)
+        self.assertEqual(self.world.node(node_id).state, NodeState.READY)
+        self.assertEqual(self.world.cloud.made, 1)
+
+    def test_never_listed(self) -> None:
+        """A new server that is gone before it was seen is a failed attempt."""
+        node_id = self.world.order(self.provide())
+        self.world.cloud.lose_server(self.ids()[0])
+        self.world.wait(120)
         self.assertEqual(self.world.node(node_id).state, NodeState.READY)
         self.assertEqual(self.world.cloud.made, 2)
 
