@@ -102,7 +102,7 @@ class Backing:
     @property
     def free(self) -> int:
         """How many slots are."""
-        return self.slots.count(None)
+        return sum(slot is None for slot in self.slots)
 
     def held(self) -> Iterator[tuple[int, Slot]]:
         """The slots that somebody has, with their numbers."""
@@ -130,9 +130,9 @@ class Backing:
         :param node: its node, where there is one.
         """
         return (
-            not self.closed(label, node, now)
+            self.free > 0
             and (self.node is None or node is not None)
-            and self.free > 0
+            and not self.closed(label, node, now)
         )
 
     def closed(self, label: MetastaticLabel | None, node: Node | None, now: float) -> bool:

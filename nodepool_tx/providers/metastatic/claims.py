@@ -54,6 +54,8 @@ class Claims:
         #: Nodes whose lock turned out to be another's, and their version then.
         self._refuted: dict[str, int] = {}
         self._unsubscribe: Callable[[], None] | None = None
+        #: Whether parts may be missing in the table.
+        self._doubtful = True
 
     def start(self) -> None:
         self._unsubscribe = self._store.nodes.subscribe(self._follow)
@@ -81,9 +83,15 @@ class Claims:
 
     # -- what is to be taken over ----------------------------------------
 
+    def doubt(self) -> None:
+        """Compare the table with what nodes say of themselves."""
+        self._doubtful = True
+
     def pending(self) -> bool:
         """There is something to be taken over, and nobody else's."""
-        if next(self._unlisted(), None) is None and next(self._incomplete(), None) is None:
+        if self._doubtful and next(self._incomplete(), None) is None:
+            self._doubtful = False
+        if next(self._unlisted(), None) is None and not self._doubtful:
             return False
         # What cannot be read may tell of the same nodes.
         return not self._table.unreadable and not self._others_serve()

@@ -167,6 +167,7 @@ class MetastaticCloud:
 
     def wake(self) -> None:
         """See whether anything is to be done that no event announced."""
+        self.parts.claims.doubt()
         self.parts.keeper.wake()
 
     @property

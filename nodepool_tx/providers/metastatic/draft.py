@@ -26,19 +26,30 @@ class Draft:
         self._backings = {each.id: each for each in backings}
         self._nodes = nodes
         self._now = now
+        #: Node id to the record where it has a slot.
+        self._holders = {
+            slot.node_id: each.id for each in self._backings.values() for _, slot in each.held()
+        }
+        #: Label to the records that can take more nodes of it.
+        self._open: dict[MetastaticLabel, dict[str, Backing]] = {}
         self.changed: dict[str, Backing] = {}
         self.added: dict[str, Backing] = {}
 
     def _put(self, backing: Backing) -> None:
         self._backings[backing.id] = backing
         (self.added if backing.id in self.added else self.changed)[backing.id] = backing
+        for label, backings in self._open.items():
+            backings.pop(backing.id, None)
+            if self._takes(backing, label):
+                backings[backing.id] = backing
+
+    def _takes(self, backing: Backing, label: MetastaticLabel) -> bool:
+        return backing.takes(label, self._nodes.get(backing.node or ""), self._now)
 
     def _holding(self, node_id: str) -> tuple[Backing, int] | None:
-        for backing in self._backings.values():
-            number = backing.slot_of(node_id)
-            if number is not None:
-                return backing, number
-        return None
+        backing = self._backings.get(self._holders.get(node_id, ""))
+        number = backing.slot_of(node_id) if backing is not None else None
+        return (backing, number) if backing is not None and number is not None else None
 
     def take(self, label: MetastaticLabel, slot: Slot) -> None:
         """Give a node a slot, of the node that has the fewest left; nothing if it has one."""
@@ -55,18 +66,19 @@ class Draft:
                 last_used=self._now,
             )
             self.added[backing.id] = backing
+        self._holders[slot.node_id] = backing.id
         self._put(backing.with_slot(backing.slots.index(None), slot))
 
     def _fullest(self, label: MetastaticLabel) -> Backing | None:
-        candidates = [
-            backing
-            for backing in self._backings.values()
-            if backing.label == label.name
-            and backing.takes(label, self._nodes.get(backing.node or ""), self._now)
-        ]
+        if label not in self._open:
+            self._open[label] = {
+                each.id: each for each in self._backings.values() if self._takes(each, label)
+            }
         # What is there is of use at once, and what fills up lets others run empty.
         return min(
-            candidates, key=lambda b: (b.node is None, b.free, b.created, b.id), default=None
+            self._open[label].values(),
+            key=lambda each: (each.node is None, each.free, each.created, each.id),
+            default=None,
         )
 
     def give_up(self, node_id: str) -> bool:
