@@ -143,6 +143,21 @@ class BackingNodes(MetaTestCase):
         self.world.wait(15)
         self.assertNotIn(big.id, self.world.nodes())
 
+    def test_an_operator_wants_to_be_rid_of_it(self) -> None:
+        """Called failed in its record it gets no more parts, and goes with its last."""
+        first, second = self.world.serve(2)
+        backing = self.world.backing()
+        path = f"{table_path('meta')}/{backing.id}"
+        self.world.inspector.set(path, encode(attrs.evolve(backing, failed=True)))
+        self.world.give_back(first)
+        (third,) = self.world.serve(1)
+        self.assertNotEqual(self.world.node(third).driver_data["backing_node"], backing.node)
+        assert backing.node is not None
+        self.assertEqual(self.world.node(backing.node).state, NodeState.IN_USE)
+        self.world.give_back(second)
+        self.world.wait(15)
+        self.assertNotIn(backing.node, self.world.nodes())
+
     def test_an_operator_holds_it(self) -> None:
         """It is kept for as long as that lasts, and gets no more parts."""
         (first,) = self.world.serve(1)
