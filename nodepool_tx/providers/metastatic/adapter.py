@@ -36,7 +36,7 @@ class MetastaticAdapter:
     """
 
     def __init__(self, config: MetastaticProvider, cloud: MetastaticCloud) -> None:
-        self.poll_interval = 0.2
+        self.poll_interval = 0.1
         # Where nothing is configured the provider is only there to be emptied.
         self._member = Member(config, gives_up=not config.pools)
         self._cloud = cloud
