@@ -6,8 +6,9 @@ outlives every launcher.  Its controls act on calls to come:
 
 * :meth:`OpenStackServer.behave` changes delays, failures, quota and capacity;
 * :attr:`OpenStackServer.troubles` lets calls go wrong;
-* :meth:`OpenStackServer.hang` lets everything hang, Keystone too, and
-  :meth:`OpenStackServer.heal` ends that by breaking the connections that hung;
+* :meth:`OpenStackServer.hang` lets everything hang, Keystone too,
+  :meth:`OpenStackServer.lose_answers` does what is asked and does not answer, and
+  :meth:`OpenStackServer.heal` ends both by breaking the connections that hung;
 * :meth:`OpenStackServer.expire_tokens` makes every token there is useless.
 """
 
@@ -97,6 +98,7 @@ class OpenStackServer:
         self.tokens_given = 0
         self._tokens: set[str] = set()
         self._hangs = False
+        self._unanswered: set[str] = set()
         self._open: set[Request] = set()
         self._hanging: set[Request] = set()
         self._in_flight: set[Deferred[None]] = set()
@@ -139,9 +141,14 @@ class OpenStackServer:
         """Take calls, and answer none."""
         self._hangs = True
 
+    def lose_answers(self, method: str, kind: str) -> None:
+        """Do what calls such as a POST of ``servers`` ask for, and never answer them."""
+        self._unanswered.add(f"{method} {kind}")
+
     def heal(self) -> None:
         """Answer again; what hung is broken off."""
         self._hangs = False
+        self._unanswered.clear()
         self.troubles.lasting = None
         self._break_hanging()
 
@@ -223,7 +230,15 @@ class OpenStackServer:
             answer = await self._ask(request, _KINDS[service], below, body)
         else:
             answer = Answer(404, {}, {"error": {"code": 404, "message": "no such service"}})
+        if f"{request.method.decode()} {self._kind(below)}" in self._unanswered:
+            self._hanging.add(request)
+            return
         self._write(request, answer)
+
+    @staticmethod
+    def _kind(below: str) -> str:
+        """What kind of thing it is about; the version of the API comes before it."""
+        return below.partition("/")[2].partition("/")[0]
 
     def _log_in(self, request: Request, below: str) -> Answer:
         if request.method == b"GET":
@@ -271,10 +286,8 @@ class OpenStackServer:
         """Ask the simulated cloud as the adapter would without HTTP."""
         version = request.getHeader("openstack-api-version")
         method = request.method.decode()
-        # What comes first is the version of the service's API.
         path = below.partition("/")[2]
-        kind = path.partition("/")[0]
-        self.asked[f"{method} {kind}"] += 1
+        self.asked[f"{method} {self._kind(below)}"] += 1
         return await self._transport.request(
             service,
             method,
