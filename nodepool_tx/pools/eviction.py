@@ -71,6 +71,11 @@ class Eviction:
         self._reserve(nodes)
         self._maker.make_room(nodes)
 
+    @property
+    def possible(self) -> bool:
+        """There is something in stock that could go."""
+        return bool(self._candidates())
+
     def forget_stock(self) -> None:
         """The stock may have changed."""
         self._stock = None

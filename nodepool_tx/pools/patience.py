@@ -81,6 +81,13 @@ class Patience:
         self._with_room[request.id] = age
         return True
 
+    def would_keep(self, request: NodeRequest, shortages: Sequence[Shortage]) -> bool:
+        """Whether :meth:`keeps_room` might change anything for others."""
+        age = age_of(request)
+        return self._is_over(request) and not all(
+            self._reservations.is_kept(short.account, age) for short in shortages
+        )
+
     def forget_room(self, request_id: str) -> None:
         """The request is not short of anything, or would not be helped."""
         age = self._with_room.pop(request_id, None)

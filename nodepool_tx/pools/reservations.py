@@ -161,6 +161,12 @@ class Reservations:
             lambda account: self._kept_from(account, age),
         )
 
+    def is_short(self, short: Shortage) -> bool:
+        """What was short still is, whatever else may be."""
+        used = self._store.nodes.usage.used_of(short.account, short.resource)
+        reserved = self._reserved.get(short.account, _NOTHING).get(short.resource, 0)
+        return used + reserved + short.needed > short.limit
+
     def alone(
         self, charges: Iterable[Charge], limits: Mapping[Account, Amounts]
     ) -> tuple[Shortage, ...]:
@@ -253,6 +259,11 @@ class Reservations:
         age, pool, amounts = self._kept.pop(account)
         self._keeping[pool, age].discard(account)
         self._tell(account, amounts)
+
+    def is_kept(self, account: Account, age: Age) -> bool:
+        """Room in the account is kept for somebody as old as this, or older."""
+        kept = self._kept.get(account)
+        return kept is not None and kept[0] <= age
 
     def _kept_from(self, account: Account, age: Age) -> Amounts:
         kept = self._kept.get(account)

@@ -25,7 +25,7 @@ must be made is taken first: see :mod:`nodepool_tx.pools.taking`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
@@ -36,16 +36,16 @@ from nodepool_tx.model import Node, NodeRequest, NodeState, RequestState
 from nodepool_tx.pools.admission import Admission
 from nodepool_tx.pools.agenda import Agenda
 from nodepool_tx.pools.answering import Answering, PassStatistics
+from nodepool_tx.pools.backlog import Backlog
 from nodepool_tx.pools.deciding import Course, Deciding
 from nodepool_tx.pools.eviction import Eviction
 from nodepool_tx.pools.interface import NodeMaker, NodeSource, PoolSettings
 from nodepool_tx.pools.patience import Patience
 from nodepool_tx.pools.planning import Plan, Planner
-from nodepool_tx.pools.queue import Group, WaitingRequests
+from nodepool_tx.pools.queue import Group
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.reservations import Reservations
 from nodepool_tx.pools.rules import Answer, PoolView
-from nodepool_tx.pools.shortfalls import Shortfalls
 from nodepool_tx.pools.standing import Standing
 from nodepool_tx.pools.taking import Taking
 from nodepool_tx.pools.telling import why_not_served
@@ -119,15 +119,7 @@ class PoolService(Service):
                 self._on_ended,
             )
             self._eviction = Eviction(clock, store.nodes, settings, maker, self._is_wanted)
-        self._queue = WaitingRequests()
-        #: Groups to look at in the next pass.
-        self._marked: set[Group] = set()
-        #: Groups that are held up by max-concurrency or by too many declines.
-        self._held_up: set[Group] = set()
-        #: Groups that wait for room.
-        self._shortfalls = Shortfalls()
-        #: Groups for which nodes cannot be made now.
-        self._objected: set[Group] = set()
+        self._backlog = Backlog(self._wake)
         self._next_pass: IDelayedCall | None = None
         self._unsubscribe: list[Callable[[], None]] = []
         self._accepting = False
@@ -164,12 +156,12 @@ class PoolService(Service):
         self._unsubscribe = [
             store.nodes.subscribe(self._on_node),
             store.requests.subscribe(self._on_request),
-            store.components.subscribe(self._on_components),
+            store.components.subscribe(self._backlog.judge_again),
             store.when_current(self._on_current),
             self._reservations.subscribe(self._on_room),
         ]
         if self._maker is not None:
-            self._unsubscribe.append(self._maker.subscribe(self._on_components))
+            self._unsubscribe.append(self._maker.subscribe(self._backlog.judge_again))
         self._reload_queue()
 
     def idle(self) -> Deferred[None]:
@@ -209,14 +201,12 @@ class PoolService(Service):
     @property
     def waiting(self) -> int:
         """Requests that this pool has not answered."""
-        return len(self._queue)
+        return len(self._backlog.queue)
 
     # -- what wakes it ---------------------------------------------------
 
     def _forget_queue(self) -> None:
-        self._queue = WaitingRequests()
-        self._marked, self._held_up, self._objected = set(), set(), set()
-        self._shortfalls = Shortfalls()
+        self._backlog.clear()
         self._patience.forget_all()
 
     def _reload_queue(self) -> None:
@@ -224,36 +214,17 @@ class PoolService(Service):
         self._forget_queue()
         for request in self._store.requests:
             self._consider(request, self._store.requests.is_locked(request.id))
-        self._mark(self._queue)
 
     def _on_current(self, current: bool) -> None:
         if current:
             self._reload_queue()
 
-    def _on_components(self) -> None:
-        """Other pools, or what our provider can make, may have changed."""
-        self._judge_again(self._queue)
-
     def _on_room(self, account: Account | None, resources: Collection[str]) -> None:
         """An account may have room again; None: tenants have other limits."""
         if account is None:
-            self._judge_again(self._queue)
+            self._backlog.judge_again()
         else:
-            self._mark(self._shortfalls.short_of(account, resources))
-
-    def _judge_again(self, groups: Iterable[Group]) -> None:
-        for group in groups:
-            group.verdict = None
-        self._mark(groups)
-
-    def _on_not_kept(self, labels: set[str]) -> None:
-        """Nodes with these labels may not be kept for a larger request any more."""
-        self._mark(self._queue.with_labels(labels))
-
-    def _on_place_free(self) -> None:
-        """What was held up can be looked at again."""
-        held_up, self._held_up = self._held_up, set()
-        self._mark(held_up)
+            self._backlog.mark_short_of(account, resources)
 
     def _on_request(self, change: RequestChange) -> None:
         if change.after is None:
@@ -269,8 +240,7 @@ class PoolService(Service):
         """
         if request.state is RequestState.REQUESTED and not locked:
             if not self._is_in_hand(request.id):
-                group = self._queue.put(request)
-                self._mark([group])
+                self._backlog.put(request)
         else:
             self._discard(request.id)
 
@@ -280,15 +250,12 @@ class PoolService(Service):
         return request_id in self._answering or (taking is not None and request_id in taking)
 
     def _discard(self, request_id: str) -> None:
-        group = self._queue.group_of(request_id)
-        self._queue.discard(request_id)
+        self._backlog.discard(request_id)
         self._patience.forget(request_id)
-        if group is not None and not group:
-            self._forget_obstacles(group)
 
-    def _forget_obstacles(self, group: Group) -> None:
-        self._shortfalls.discard(group)
-        self._objected.discard(group)
+    def _on_not_kept(self, labels: set[str]) -> None:
+        """Nodes with these labels may not be kept for a larger request any more."""
+        self._backlog.mark_with_labels(labels)
 
     def _on_node(self, change: NodeChange) -> None:
         settings, after = self._settings, change.after
@@ -297,15 +264,12 @@ class PoolService(Service):
         if self._store.nodes.is_free(change.node_id) or (
             after.state is NodeState.BUILDING and not after.allocated_to
         ):
-            self._mark(self._queue.with_labels(after.type))
+            self._backlog.mark_with_labels(after.type)
         elif after.allocated_to:
-            group = self._queue.group_of(after.allocated_to)
-            if group is not None:
-                self._mark([group])
+            self._backlog.mark_request(after.allocated_to)
 
-    def _mark(self, groups: Iterable[Group]) -> None:
-        self._marked.update(groups)
-        if self._accepting and self._marked and self._next_pass is None:
+    def _wake(self) -> None:
+        if self._accepting and self._next_pass is None:
             self._next_pass = self._clock.callLater(0, self._pass)
 
     # -- a pass ----------------------------------------------------------
@@ -320,26 +284,39 @@ class PoolService(Service):
             # have others': their arrival marks every group again.
             return
         started = self._clock.seconds()
-        marked, self._marked = self._marked, set()
+        marked, for_room = self._backlog.take()
         if self._eviction is not None:
             self._eviction.forget_stock()
         agenda = Agenda()
         agenda.add(marked)
         held_back: set[str] = set()
         while (group := agenda.next()) is not None:
+            if group in for_room and self._is_still_short(group):
+                continue
             try:
                 self._look_at(group, agenda, held_back, me)
             except Exception:
                 # One group must not keep all others from being served.
                 self._log.failure("cannot look at requests for {wish}", wish=group.wish)
-        self._standing.blocked(
-            bool(self._objected) or self._shortfalls.in_accounts(self._planner.accounts)
-        )
+        self._standing.blocked(self._backlog.is_blocked(self._planner.accounts))
         self.statistics.note_pass(len(agenda), self._clock.seconds() - started)
+
+    def _is_still_short(self, group: Group) -> bool:
+        """A cheap look at a group that waits for room: all is as it was the last time."""
+        short = self._backlog.shortages_of(group)
+        if not any(self._reservations.is_short(each) for each in short):
+            return False
+        first = group.first()
+        request = self._store.requests.get(first[1]) if first else None
+        return (
+            request is not None
+            and not self._patience.would_keep(request, short)
+            and (self._eviction is None or not self._eviction.possible)
+        )
 
     def _look_at(self, group: Group, agenda: Agenda, held_back: set[str], me: PoolView) -> None:
         """Answer the first request of a group, if that can be done now."""
-        self._forget_obstacles(group)
+        self._backlog.forget_obstacles(group)
         first = group.first()
         if first is None:
             return
@@ -364,7 +341,7 @@ class PoolService(Service):
             if course.objection.lasting:
                 self._start_declining(request, group, agenda, course.objection.reason)
             else:
-                self._objected.add(group)
+                self._backlog.object_to(group)
         elif course.shortages:
             self._wait_for_room(request, group, agenda, held_back, course)
         elif plan is None or not plan.complete:
@@ -372,11 +349,11 @@ class PoolService(Service):
             if self._patience.keeps(request, present):
                 held_back.update(node.id for node in present)
         elif agenda.add(
-            self._queue.larger_with_labels({x for node in plan.present for x in node.type})
+            self._backlog.queue.larger_with_labels({x for node in plan.present for x in node.type})
         ):
             agenda.again(group)
-        elif not self._admission.enter(self._on_place_free):
-            self._held_up.add(group)
+        elif not self._admission.enter(self._backlog.mark_held_up):
+            self._backlog.hold_up(group)
         else:
             self._start_serving(request, plan)
             agenda.again(group)
@@ -393,7 +370,7 @@ class PoolService(Service):
             reason = "; ".join(str(short) for short in course.shortages)
             self._start_declining(request, group, agenda, f"it is only for the stock, and {reason}")
             return
-        self._shortfalls.put(group, course.shortages)
+        self._backlog.short_of(group, course.shortages)
         if self._patience.keeps_room(request, course.shortages) and course.plan is not None:
             held_back.update(node.id for node in course.plan.present)
         if self._eviction is not None:
@@ -401,7 +378,7 @@ class PoolService(Service):
 
     def _is_wanted(self, label: str) -> bool:
         """A request that waits here asks for the label."""
-        return self._queue.asks_for(label)
+        return self._backlog.queue.asks_for(label)
 
     # -- answering -------------------------------------------------------
 
@@ -426,7 +403,7 @@ class PoolService(Service):
     ) -> None:
         """Say no, unless too many are being declined already."""
         if self._answering.declining >= DECLINING_AT_ONCE:
-            self._held_up.add(group)
+            self._backlog.hold_up(group)
             return
         self._discard(request.id)
         self._answering.decline(request, self._standing.show(), reason)
@@ -434,7 +411,7 @@ class PoolService(Service):
 
     def _on_declined(self, request: NodeRequest) -> None:
         self._requeue(request.id)
-        self._on_place_free()
+        self._backlog.mark_held_up()
 
     def _requeue(self, request_id: str) -> None:
         request = self._store.requests.get(request_id)
@@ -448,7 +425,7 @@ class PoolService(Service):
         return tuple(
             f"{len(group)} for {', '.join(group.wish.labels)}, first {request_id}: "
             f"{self.why(request_id)}"
-            for request_id, group in self._queue.in_order()
+            for request_id, group in self._backlog.queue.in_order()
         )
 
     def why(self, request_id: str) -> str:
@@ -457,7 +434,7 @@ class PoolService(Service):
             return self._taking.why(request_id)
         if request_id in self._answering:
             return "being served now"
-        group = self._queue.group_of(request_id)
+        group = self._backlog.queue.group_of(request_id)
         request = self._store.requests.get(request_id)
         if group is None or request is None:
             return ""
@@ -469,11 +446,12 @@ class PoolService(Service):
         verdict = group.verdict or self._deciding.judge(group.wish, self._standing.view(), online)
         if verdict.answer is not Answer.SERVE:
             return verdict.reason
-        before = group.ahead_of(request_id)
-        queued = f", {before} like it are ahead" if before else ""
         course = self._deciding.decide(request, ())
-        if reason := why_not_served(request, course, self._settings, self._store.nodes):
-            return reason if course.shortages or course.objection else f"{reason}{queued}"
-        if group in self._held_up:
-            return f"max-concurrency is reached{queued}"
-        return f"its turn has not come{queued}"
+        return why_not_served(
+            request,
+            course,
+            self._settings,
+            self._store.nodes,
+            group.ahead_of(request_id),
+            self._backlog.is_held_up(group),
+        )

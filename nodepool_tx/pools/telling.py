@@ -13,15 +13,32 @@ __all__ = ["why_not_served"]
 
 
 def why_not_served(
-    request: NodeRequest, course: Course, settings: PoolSettings, nodes: NodeTable
+    request: NodeRequest,
+    course: Course,
+    settings: PoolSettings,
+    nodes: NodeTable,
+    ahead: int,
+    held_up: bool,
 ) -> str:
-    """What stands in the way of a request; "" if nothing does."""
+    """What stands in the way of a request.
+
+    :param course: what would be done about it now.
+    :param ahead: how many like it come before it.
+    :param held_up: it waits for ``max-concurrency``.
+    """
     if course.objection is not None:
         return course.objection.reason
     if course.shortages:
         return "; ".join(str(short) for short in course.shortages)
-    if course.plan is None or course.plan.complete:
-        return ""
+    queued = f", {ahead} like it are ahead" if ahead else ""
+    if course.plan is not None and not course.plan.complete:
+        return f"{_missing(request, settings, nodes)}{queued}"
+    if held_up:
+        return f"max-concurrency is reached{queued}"
+    return f"its turn has not come{queued}"
+
+
+def _missing(request: NodeRequest, settings: PoolSettings, nodes: NodeTable) -> str:
     short = [
         f"{label} ({free} of {count} free)"
         for label, count in sorted(Counter(request.node_types).items())

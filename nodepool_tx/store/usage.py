@@ -104,6 +104,11 @@ class Usage:
         """What its nodes add up to, by resource."""
         return self._amounts(_Part.ALL, account)
 
+    def used_of(self, account: Account, resource: str) -> float:
+        """How much of one resource its nodes use."""
+        each = self._sums.get((_Part.ALL, account), {}).get(resource)
+        return each.amount if each else 0
+
     def leaving(self, account: Account) -> Amounts:
         """How much of that is on its way out."""
         return self._amounts(_Part.LEAVING, account)

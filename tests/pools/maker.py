@@ -90,6 +90,10 @@ class ScriptedMaker:
         change.update_node(node, after, self._locks[node_id], release=release)
         await change.commit()
 
+    def let_go(self, node_id: str) -> None:
+        """Give the lock of a node up that somebody else has done away with."""
+        self._locks.pop(node_id).release()
+
     def forget(self, node_id: str) -> None:
         """It is not ours any more."""
         self._locks.pop(node_id, None)
