@@ -21,8 +21,9 @@ __all__ = ["Collector"]
 
 #: Seconds between looks at whether it is time.
 INTERVAL = 1.0
-#: The process is idle when it used less than this share of a processor since the last look.
-IDLE = 0.05
+#: The process is idle when it used less than this share of a processor since the last look,
+#: and the look came no later than so many seconds: one that gets no processor is not idle.
+IDLE, LATE = 0.05, 0.01
 #: Collections of younger objects since the last one of all.  From DUE on it is made when the
 #: process is idle (it is the interpreter's own number), from OVERDUE on in any case.
 DUE, OVERDUE = 10, 100
@@ -51,6 +52,7 @@ class Collector(Service):
         self._clock = clock
         self._cpu_time = cpu_time
         self._used = 0.0
+        self._expected = 0.0
         self._not_before = 0.0
         self._thresholds = gc.get_threshold()
         self._loop: LoopingCall | None = None
@@ -61,6 +63,7 @@ class Collector(Service):
         gc.freeze()
         gc.set_threshold(*self._thresholds[:2], _NEVER)
         self._used = self._cpu_time()
+        self._expected = self._clock.seconds() + INTERVAL
         self._loop = LoopingCall(self._look)
         self._loop.clock = self._clock
         self._loop.start(INTERVAL, now=False)
@@ -76,9 +79,11 @@ class Collector(Service):
     def _look(self) -> None:
         used = self._cpu_time() - self._used
         self._used += used
+        now = self._clock.seconds()
+        idle = used < IDLE * INTERVAL and now - self._expected < LATE
+        self._expected = now + INTERVAL
         due = gc.get_count()[2]
-        idle = used < IDLE * INTERVAL and self._clock.seconds() >= self._not_before
-        if due >= OVERDUE or (due >= DUE and idle):
+        if due >= OVERDUE or (due >= DUE and idle and now >= self._not_before):
             self._collect()
 
     def _collect(self) -> None:

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from nodepool_tx import collecting
-from nodepool_tx.collecting import DUE, IDLE, INTERVAL, OVERDUE, SHARE, Collector
+from nodepool_tx.collecting import DUE, IDLE, INTERVAL, LATE, OVERDUE, SHARE, Collector
 
 
 class Interpreter:
@@ -64,6 +64,13 @@ class CollectorTests(SynchronousTestCase):
         self.assertEqual(self.go_on(), 0)
         self.interpreter.younger = DUE
         self.assertEqual(self.go_on(busy=True), 0)
+        self.assertEqual(self.go_on(), 1)
+
+    def test_late(self) -> None:
+        """A process that had to wait for the processor is not idle."""
+        self.interpreter.younger = DUE
+        self.clock.advance(LATE)
+        self.assertEqual(self.go_on(), 0)
         self.assertEqual(self.go_on(), 1)
 
     def test_overdue(self) -> None:

@@ -53,6 +53,8 @@ __all__ = ["Connection"]
 #: Seconds for which answers are taken in one turn of the reactor.  Each may have a whole
 #: coroutine go on, and hundreds come in one read when a thousand nodes are launched.
 TURN = 0.01
+#: What is received within so many seconds after an answer was taken belongs to the same turn.
+_GAP = 0.001
 #: The longest answer taken, in bytes: a list of a million names fits.
 _MAX_REPLY = 64 * 1024 * 1024
 _HEADER = reply_header_struct.size
@@ -119,6 +121,8 @@ class Connection(Protocol):
         self._held_size = 0
         self._wanted = 0
         self._behind = False
+        self._turn_left = TURN
+        self._read_last = 0.0
         self._heard = 0.0
         self._silence = 0.0
         self._timers: dict[str, IDelayedCall] = {}
@@ -172,7 +176,10 @@ class Connection(Protocol):
         self._held.append(data)
         self._held_size += len(data)
         if self._held_size >= self._wanted and not self._behind:
-            self._read(TURN)
+            # The transport has several such calls follow each other in one turn.
+            if self._heard - self._read_last > _GAP:
+                self._turn_left = TURN
+            self._read(self._turn_left)
 
     def connectionLost(self, reason: Failure = CLEAN) -> None:
         if self._behind and not self._dead:
@@ -196,6 +203,7 @@ class Connection(Protocol):
     def _read(self, seconds: float) -> None:
         """Take in what was received, for so long; the rest in the reactor's next turn."""
         self._behind = False
+        began = self._seconds()
         data = b"".join(self._held)
         self._held.clear()
         # What the answers make their receivers ask leaves in one write, below.
@@ -210,6 +218,8 @@ class Connection(Protocol):
             self._held.append(data[rest:])
         self._held_size = len(data) - rest
         self._flush()
+        self._read_last = self._seconds()
+        self._turn_left = seconds - (self._read_last - began)
 
     def _read_frames(self, data: bytes, seconds: float) -> int:
         """Take whole frames out of ``data``; answers where the rest begins."""
@@ -227,7 +237,7 @@ class Connection(Protocol):
                 return offset
             if self._seconds() - now > seconds:
                 self._behind = True
-                self._timers["behind"] = self._clock.callLater(0, self._read, seconds)
+                self._timers["behind"] = self._clock.callLater(0, self._read, TURN)
                 return offset
             frame = data[offset + 4 : stop]
             if self._grant is None:

@@ -72,7 +72,8 @@ class ServerList:
         flavors = await self._flavors(listed)
         volumes = await self._volumes(listed)
         readings: dict[str, _Reading] = {}
-        work = 0
+        # The listing itself was work, too.
+        work = len(listed)
         for raw in listed:
             resources = _resources(raw, flavors, volumes)
             reading = self._readings.get(raw["id"])
