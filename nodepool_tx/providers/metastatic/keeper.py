@@ -107,7 +107,8 @@ class Keeper:
             self._again = False
             await shielded(self._task)
             self._rest()
-        await self._pass()
+        while await self._pass() <= 0:
+            self._again = False
 
     def _on_node(self, change: NodeChange) -> None:
         holder = self._table.of_holder(change.node_id)

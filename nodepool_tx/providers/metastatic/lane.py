@@ -168,8 +168,9 @@ class Lane:
         """Write what is wished for; nothing is granted if that has to be tried again."""
         store, table = self._store, self._table
         now, epoch = store.clock.seconds(), store.client.session_epoch
-        needed = {b.node: node for b in table.all() if (node := store.nodes.get(b.node or ""))}
-        draft = Draft(table.all(), {k: v for k, v in needed.items() if k is not None}, now)
+        backings = table.all()
+        found = (store.nodes.get(backing.node or "") for backing in backings)
+        draft = Draft(backings, {node.id: node for node in found if node is not None}, now)
         change = store.change()
         granted: dict[_Wish, bool] = {}
         for wish in batch:

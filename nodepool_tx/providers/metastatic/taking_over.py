@@ -12,11 +12,14 @@ from twisted.logger import Logger
 from nodepool_tx.config.metastatic import MetastaticLabel
 from nodepool_tx.model import Node, NodeState
 from nodepool_tx.providers.cloud.interface import NODE_ID, POOL_NAME, PROVIDER_NAME
-from nodepool_tx.providers.metastatic.backing import Backing, Slot
+from nodepool_tx.providers.metastatic.backing import Backing, Slot, owner_of
 
 __all__ = ["Claim", "claim_in", "part_of", "taken_over", "with_parts"]
 
 _log = Logger()
+
+#: Begins the owner of every provider, and stands as it is in JSON.
+_ANY_OWNER = owner_of("")
 
 #: More slots than anybody could mean.
 _MOST_SLOTS = 10_000
@@ -38,7 +41,7 @@ class Claim:
 def claim_in(node: Node, owner: str) -> Claim | None:
     """What is said of a node of ours; None for a node of others, or what makes no sense."""
     data = node.user_data
-    if not isinstance(data, str) or owner not in data:
+    if not isinstance(data, str) or _ANY_OWNER not in data:
         return None
     try:
         raw = json.loads(data)

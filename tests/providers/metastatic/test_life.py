@@ -356,6 +356,30 @@ class Configuring(MetaTestCase):
         self.assertEqual(self.world.nodes(), {})
         self.assertEqual(self.world.table(), {})
 
+    def test_given_up_while_a_node_is_waited_for(self) -> None:
+        """What was asked for is not asked for any longer."""
+        self.give_up_after(5)
+
+    def test_given_up_as_a_node_arrives(self) -> None:
+        """What was given in this moment goes back."""
+        self.give_up_after(28)
+
+    def give_up_after(self, seconds: float) -> None:
+        _, service = self.world.both()
+        self.world.ask(2)
+        self.world.wait(seconds)
+        self.assertEqual(len(self.world.asked_for()), 1)
+        drained = service.drain()
+        self.world.wait(10)
+        self.successResultOf(drained)
+        service.disownServiceParent()
+        self.world.settle()
+        self.assertEqual((self.world.table(), self.world.asked_for()), ({}, []))
+        self.assertEqual(self.world.of("meta"), [])
+        self.world.wait(60)
+        for node in self.world.of("cloud"):
+            self.assertFalse(self.world.locked(node.id))
+
     def test_emptied_after_a_restart(self) -> None:
         """A provider of which only the name is known releases what nobody uses."""
         launcher, _ = self.world.both(config=meta_provider(meta_label(grace_time=9000)))

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 from nodepool_tx.model import Node, NodeState, PoolComponent
+from nodepool_tx.providers.metastatic.backing import owner_of
+from nodepool_tx.providers.metastatic.taking_over import Claim, claim_in
 from nodepool_tx.store import paths
 from nodepool_tx.store.codec import encode_component, encode_node
 from tests.providers.metastatic.stage import OWNER, MetaTestCase, MetaWorld
@@ -90,6 +92,15 @@ class TakingOver(MetaTestCase):
         self.assertEqual(world.node(big).state, NodeState.USED)
         self.assertFalse(world.locked(big))
         self.assertEqual(world.table(), {})
+
+    def test_names(self) -> None:
+        """A provider is known by any name, as JSON writes it."""
+        for name in ("meta", "mélange", 'a "b"', "\\"):
+            owner = owner_of(name)
+            said = {"owner": owner, "label": "small", "slots": 2, "launched": 5}
+            node = Node(state=NodeState.IN_USE, user_data=json.dumps(said))
+            self.assertEqual(claim_in(node, owner), Claim("small", 2, False, 5.0))
+            self.assertIsNone(claim_in(node, owner_of("other")))
 
     def test_a_failed_one(self) -> None:
         """It gets no more parts, and goes."""
