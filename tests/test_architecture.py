@@ -31,10 +31,11 @@ MAY_USE = {
     "logs": "",
     "model": "",
     "names": "",
-    "nodescan": "",
+    "nodescan": "sharing",
     "periodic": "",
     "resources": "",
     "root": "",
+    "sharing": "",
     "txzookeeper": "",
     "work": "",
     # What is in ZooKeeper, and who is given what of it.
@@ -45,7 +46,7 @@ MAY_USE = {
     "providers.cloud": (
         "config model nodescan periodic pools providers resources store txzookeeper work"
     ),
-    "providers.openstack": "config model nodescan providers providers.cloud resources",
+    "providers.openstack": "config model providers providers.cloud resources sharing",
     "providers.fake": "config nodescan providers providers.cloud providers.openstack store",
     "providers.metastatic": (
         "config model pools providers providers.cloud resources store txzookeeper work"

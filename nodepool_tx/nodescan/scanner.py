@@ -21,7 +21,7 @@ from nodepool_tx.nodescan.interface import (
     ScanTimeout,
 )
 from nodepool_tx.nodescan.keyscan import KeyScan
-from nodepool_tx.nodescan.sharing import Shared
+from nodepool_tx.sharing import Shared
 
 __all__ = ["ReactorScanner"]
 

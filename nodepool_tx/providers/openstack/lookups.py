@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from nodepool_tx.nodescan.sharing import Shared
 from nodepool_tx.providers.cloud.errors import CloudError
+from nodepool_tx.sharing import Shared
 
 __all__ = ["RECHECK", "Lookup"]
 

@@ -2,7 +2,8 @@
 
 A host with many slots is asked about once per slot, often in the same moment.
 Without sharing, a dead one would take as many places in the queue, and a live
-one would meet so many connections that its SSH server turns some away.
+one would meet so many connections that its SSH server turns some away.  A
+thousand launches of one label want to know the same flavor at once.
 """
 
 from __future__ import annotations
