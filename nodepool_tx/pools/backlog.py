@@ -56,6 +56,10 @@ class Backlog:
         if group is not None and not group:
             self.forget_obstacles(group)
 
+    def asks_for(self, label: str) -> bool:
+        """A request that waits here wants the label."""
+        return self.queue.asks_for(label)
+
     # -- marking ---------------------------------------------------------
 
     def mark(self, groups: Iterable[Group]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -48,8 +48,15 @@ class Eviction:
         #: What could go, as long as :meth:`forget_stock` is not called.
         self._stock: list[Node] | None = None
 
-    def make_room(self, shortages: Sequence[Shortage]) -> None:
-        """Remove what is in the way, unless what leaves already is enough."""
+    def make_room(
+        self, shortages: Sequence[Shortage], instead_of: Collection[Node] | None = None
+    ) -> None:
+        """Remove what is in the way, unless what leaves already is enough.
+
+        :param instead_of: what a request that has lost its patience would use
+            of the stock: anything else may go for it, though others wait for
+            nodes like that.  They cannot use them either, or they would have.
+        """
         if any(short.kept for short in shortages):
             # That is for an older request to ask for.
             return
@@ -58,7 +65,12 @@ class Eviction:
             - self._leaving(short.account, short.resource)
             for short in shortages
         }
-        nodes = to_remove(lacking, self._candidates())
+        if instead_of is None:
+            candidates = self._candidates()
+        else:
+            spared = {node.id for node in instead_of}
+            candidates = [node for node in self._free(lambda label: False) if node.id not in spared]
+        nodes = to_remove(lacking, candidates)
         if not nodes:
             return
         self._log.info(
@@ -91,18 +103,20 @@ class Eviction:
 
     def _candidates(self) -> list[Node]:
         if self._stock is None:
-            self._stock = list({node.id: node for node in self._unwanted()}.values())
+            self._stock = self._free(self._wanted)
         return self._stock
 
-    def _unwanted(self) -> Iterable[Node]:
-        settings = self._settings
+    def _free(self, wanted: Callable[[str], bool]) -> list[Node]:
+        """What is free and has no label that is wanted."""
+        settings, found = self._settings, {}
         for label in sorted(settings.labels):
-            if not self._wanted(label):
+            if not wanted(label):
                 for node in self._nodes.free_nodes(
                     settings.provider, settings.name, label, sys.maxsize
                 ):
-                    if not any(self._wanted(other) for other in node.type):
-                        yield node
+                    if not any(wanted(other) for other in node.type):
+                        found[node.id] = node
+        return list(found.values())
 
     def _reserve(self, nodes: Sequence[Node]) -> None:
         self._nodes.reserve([node.id for node in nodes])

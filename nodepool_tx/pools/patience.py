@@ -38,6 +38,7 @@ class Patience:
     """Tells for the requests of one pool when their patience ends.
 
     :param again: called with labels whose nodes may not be kept any more.
+    :param over: called with a request that waits for room when its patience ends.
     """
 
     def __init__(
@@ -47,11 +48,16 @@ class Patience:
         reservations: Reservations,
         settings: PoolSettings,
         again: Callable[[set[str]], None],
+        over: Callable[[str], None],
     ) -> None:
         self._clock = clock
         self._nodes = nodes
         self._settings = settings
         self._again = again
+        self._over = over
+        #: When the patience of requests ends that wait for room.
+        self._ends: dict[str, float] = {}
+        self._next_end: IDelayedCall | None = None
         self._reservations = reservations
         self._pool = Account.of_pool(settings.provider, settings.name)
         #: By request, since when it waits, of those for which room is kept.
@@ -75,6 +81,9 @@ class Patience:
     def keeps_room(self, request: NodeRequest, shortages: Sequence[Shortage]) -> bool:
         """Whether what is short is to be kept for the request when it comes free."""
         age = age_of(request)
+        if not self._is_over(request):
+            self._ends[request.id] = age[0] + PATIENCE
+            self._expect_end()
         if not self._is_over(request) or not self._reservations.keep(self._pool, age, shortages):
             self.forget_room(request.id)
             return False
@@ -94,11 +103,26 @@ class Patience:
         if age is not None:
             self._reservations.forget(self._pool, age)
 
+    def _expect_end(self) -> None:
+        if self._next_end is None and self._ends:
+            left = min(self._ends.values()) - self._clock.seconds()
+            self._next_end = self._clock.callLater(max(left, 0) + 1, self._on_end)
+
+    def _on_end(self) -> None:
+        """Nothing else may tell that somebody has waited too long."""
+        self._next_end = None
+        now = self._clock.seconds()
+        for request_id in [each for each, end in self._ends.items() if end < now]:
+            del self._ends[request_id]
+            self._over(request_id)
+        self._expect_end()
+
     def _is_over(self, request: NodeRequest) -> bool:
         return self._clock.seconds() - age_of(request)[0] > PATIENCE
 
     def forget(self, request_id: str) -> None:
         """The request does not wait any more: others may have what was kept for it."""
+        self._ends.pop(request_id, None)
         self.forget_room(request_id)
         labels = self._kept.pop(request_id, None)
         if labels:
@@ -106,7 +130,10 @@ class Patience:
 
     def forget_all(self) -> None:
         """Keep nothing, and tell nobody here."""
-        self._kept = {}
+        self._kept, self._ends = {}, {}
+        if self._next_end is not None:
+            self._next_end.cancel()
+            self._next_end = None
         for request_id in tuple(self._with_room):
             self.forget_room(request_id)
         if self._doubt is not None:

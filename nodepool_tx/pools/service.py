@@ -25,20 +25,21 @@ must be made is taken first: see :mod:`nodepool_tx.pools.taking`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from nodepool_tx.model import Node, NodeRequest, NodeState, RequestState
+from nodepool_tx.model import NodeRequest, NodeState, RequestState
 from nodepool_tx.pools.admission import Admission
 from nodepool_tx.pools.agenda import Agenda
-from nodepool_tx.pools.answering import Answering, PassStatistics
+from nodepool_tx.pools.answering import PassStatistics
 from nodepool_tx.pools.backlog import Backlog
 from nodepool_tx.pools.deciding import Course, Deciding
 from nodepool_tx.pools.eviction import Eviction
+from nodepool_tx.pools.inhand import InHand
 from nodepool_tx.pools.interface import NodeMaker, NodeSource, PoolSettings
 from nodepool_tx.pools.patience import Patience
 from nodepool_tx.pools.planning import Plan, Planner
@@ -47,7 +48,6 @@ from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.reservations import Reservations
 from nodepool_tx.pools.rules import Answer, PoolView
 from nodepool_tx.pools.standing import Standing
-from nodepool_tx.pools.taking import Taking
 from nodepool_tx.pools.telling import why_not_served
 from nodepool_tx.store.nodes import NodeChange
 from nodepool_tx.store.requests import RequestChange
@@ -55,9 +55,6 @@ from nodepool_tx.store.store import Store
 from nodepool_tx.store.usage import Account
 
 __all__ = ["PassStatistics", "PoolService"]
-
-#: Requests that are declined at the same time.
-DECLINING_AT_ONCE = 50
 
 
 class PoolService(Service):
@@ -89,37 +86,34 @@ class PoolService(Service):
         self._maker = maker
         launches = maker is not None
         self._standing = Standing(clock, registry, settings, launches, store.components.pools)
-        self._patience = Patience(clock, store.nodes, reservations, settings, self._on_not_kept)
+        self._backlog = Backlog(self._wake)
+        self._patience = Patience(
+            clock,
+            store.nodes,
+            reservations,
+            settings,
+            again=self._backlog.mark_with_labels,
+            over=self._backlog.mark_request,
+        )
         self._planner = Planner(store.nodes, settings, maker)
         self._deciding = Deciding(store.nodes, reservations, self._planner, maker)
         self.statistics = PassStatistics()
-        self._answering = Answering(
+        self._hands = InHand(
             clock,
             store,
             reservations,
             settings,
             source,
+            maker,
             self.statistics,
-            self._on_served,
+            self._standing.show,
+            self._deciding.find_room,
+            self._on_ended,
             self._on_declined,
         )
-        self._taking: Taking | None = None
         self._eviction: Eviction | None = None
         if maker is not None:
-            self._taking = Taking(
-                clock,
-                store,
-                reservations,
-                settings,
-                source,
-                maker,
-                self.statistics,
-                self._standing.show,
-                self._deciding.find_room,
-                self._on_ended,
-            )
-            self._eviction = Eviction(clock, store.nodes, settings, maker, self._is_wanted)
-        self._backlog = Backlog(self._wake)
+            self._eviction = Eviction(clock, store.nodes, settings, maker, self._backlog.asks_for)
         self._next_pass: IDelayedCall | None = None
         self._unsubscribe: list[Callable[[], None]] = []
         self._accepting = False
@@ -137,9 +131,7 @@ class PoolService(Service):
         """
         super().stopService()
         idle = self.idle()
-        self._answering.tracker.cancel()
-        if self._taking is not None:
-            self._taking.cancel()
+        self._hands.cancel()
         if self._eviction is not None:
             self._eviction.stop()
         return gatherResults([idle, self.retired()]).addCallback(lambda _: None)
@@ -149,8 +141,7 @@ class PoolService(Service):
         if self._accepting:
             return
         self._accepting = True
-        if self._taking is not None:
-            self._taking.open()
+        self._hands.open()
         self._standing.show()
         store = self._store
         self._unsubscribe = [
@@ -180,23 +171,15 @@ class PoolService(Service):
                 self._next_pass = None
             self._standing.forget()
             self._forget_queue()
-        waits = [self._answering.tracker.idle()]
-        if self._taking is not None:
-            waits.append(self._taking.deciding.idle())
-        return gatherResults(waits).addCallback(lambda _: None)
+        return self._hands.decided()
 
     def retired(self) -> Deferred[None]:
         """Fires when all requests that were taken have come to their end, after :meth:`idle`."""
-        return self.idle().addCallback(
-            lambda _: self._taking.taken.idle() if self._taking is not None else None
-        )
+        return self._hands.empty()
 
     def in_flight(self) -> tuple[tuple[str, float], ...]:
         """What is being worked on and since when."""
-        trackers = [self._answering.tracker]
-        if self._taking is not None:
-            trackers += [self._taking.deciding, self._taking.taken]
-        return tuple((task.what, task.since) for each in trackers for task in each.tasks())
+        return self._hands.tasks()
 
     @property
     def waiting(self) -> int:
@@ -239,23 +222,14 @@ class PoolService(Service):
         priority; it is considered again when it is let go.
         """
         if request.state is RequestState.REQUESTED and not locked:
-            if not self._is_in_hand(request.id):
+            if request.id not in self._hands:
                 self._backlog.put(request)
         else:
             self._discard(request.id)
 
-    def _is_in_hand(self, request_id: str) -> bool:
-        """One of our tasks works on it."""
-        taking = self._taking
-        return request_id in self._answering or (taking is not None and request_id in taking)
-
     def _discard(self, request_id: str) -> None:
         self._backlog.discard(request_id)
         self._patience.forget(request_id)
-
-    def _on_not_kept(self, labels: set[str]) -> None:
-        """Nodes with these labels may not be kept for a larger request any more."""
-        self._backlog.mark_with_labels(labels)
 
     def _on_node(self, change: NodeChange) -> None:
         settings, after = self._settings, change.after
@@ -371,28 +345,18 @@ class PoolService(Service):
             self._start_declining(request, group, agenda, f"it is only for the stock, and {reason}")
             return
         self._backlog.short_of(group, course.shortages)
-        if self._patience.keeps_room(request, course.shortages) and course.plan is not None:
-            held_back.update(node.id for node in course.plan.present)
+        present = course.plan.present if course.plan is not None else ()
+        urgent = self._patience.keeps_room(request, course.shortages)
+        if urgent:
+            held_back.update(node.id for node in present)
         if self._eviction is not None:
-            self._eviction.make_room(course.shortages)
-
-    def _is_wanted(self, label: str) -> bool:
-        """A request that waits here asks for the label."""
-        return self._backlog.queue.asks_for(label)
+            self._eviction.make_room(course.shortages, present if urgent else None)
 
     # -- answering -------------------------------------------------------
 
     def _start_serving(self, request: NodeRequest, plan: Plan) -> None:
         self._discard(request.id)
-        reservation = self._deciding.reserve(plan)
-        if plan.from_stock or self._taking is None:
-            self._answering.serve(request, plan.present, reservation)
-        else:
-            self._taking.start(request, plan, reservation)
-
-    def _on_served(self, request: NodeRequest, nodes: Sequence[Node]) -> None:
-        self._store.nodes.unreserve([node.id for node in nodes])
-        self._on_ended(request)
+        self._hands.serve(request, plan, self._deciding.reserve(plan))
 
     def _on_ended(self, request: NodeRequest) -> None:
         self._admission.leave()
@@ -402,12 +366,11 @@ class PoolService(Service):
         self, request: NodeRequest, group: Group, agenda: Agenda, reason: str
     ) -> None:
         """Say no, unless too many are being declined already."""
-        if self._answering.declining >= DECLINING_AT_ONCE:
+        if self._hands.decline(request, reason):
+            self._discard(request.id)
+            agenda.again(group)
+        else:
             self._backlog.hold_up(group)
-            return
-        self._discard(request.id)
-        self._answering.decline(request, self._standing.show(), reason)
-        agenda.again(group)
 
     def _on_declined(self, request: NodeRequest) -> None:
         self._requeue(request.id)
@@ -430,10 +393,8 @@ class PoolService(Service):
 
     def why(self, request_id: str) -> str:
         """Why this pool has not served a request, in words; "" if it is not waiting here."""
-        if self._taking is not None and request_id in self._taking:
-            return self._taking.why(request_id)
-        if request_id in self._answering:
-            return "being served now"
+        if reason := self._hands.why(request_id):
+            return reason
         group = self._backlog.queue.group_of(request_id)
         request = self._store.requests.get(request_id)
         if group is None or request is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kazoo.exceptions import OperationTimeoutError
 
 from nodepool_tx.model import RequestState
-from nodepool_tx.pools.service import DECLINING_AT_ONCE
+from nodepool_tx.pools.inhand import DECLINING_AT_ONCE
 from nodepool_tx.store import paths
 from tests.pools.harness import PoolTestCase
 

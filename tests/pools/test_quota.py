@@ -450,6 +450,20 @@ class EvictionTests(MakingTestCase):
         self.settle()
         self.assertEqual(self.maker.removed, [])
 
+    def test_more_than_it_can_use(self) -> None:
+        """What a request cannot use itself goes for it when it has lost its patience."""
+        request_id = self.add_request("a", "b", "b")
+        self.settle()
+        self.assertEqual(self.maker.removed, [])
+        self.clock.advance(PATIENCE + 1)
+        self.settle()
+        self.assertEqual(self.maker.removed, self.stock[1:])
+        for node_id in self.maker.removed:
+            self.delete(f"/nodepool/nodes/{node_id}")
+        self.settle()
+        self.assertEqual(self.state(request_id), "pending")
+        self.assertEqual(self.node(self.stock[0]).allocated_to, request_id)
+
     def test_it_does_not_go(self) -> None:
         """One that does not go is in stock again after a while."""
         self.add_request("b")
