@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from nodepool_tx.model import NodeState, RequestState
 from nodepool_tx.providers.cloud.errors import CloudError
@@ -140,22 +140,19 @@ class Story:
             self.give_back(node_id)
         for request_id in self.asked:
             world.inspector.delete_tree(paths.request(request_id))
-        world.wait(60)
-        # What was made for nobody stays in stock.
-        for node in (*world.of("meta"), *world.of("cloud")):
-            if node.state is NodeState.READY and not world.locked(node.id):
-                world.change_node(node.id, state=NodeState.DELETING)
-        world.wait(300, step=5)
-        for node in world.of("cloud"):
-            if node.state is NodeState.READY and not world.locked(node.id):
-                world.change_node(node.id, state=NodeState.DELETING)
-        world.wait(60, step=5)
+        for _ in range(10):
+            world.wait(60, step=5)
+            # What was made for nobody stays in stock.
+            for node in (*world.of("meta"), *world.of("cloud")):
+                if node.state is NodeState.READY and not world.locked(node.id):
+                    world.change_node(node.id, state=NodeState.DELETING)
         assert world.nodes() == {}
         assert world.table() == {}
         assert world.asked_for() == []
         assert not world.cloud.servers
 
 
+@example([("ask", 0), ("fail boots", 5), ("ask two", 0), ("ask", 0), ("fail boots", 2)])
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(STEPS)
 def test_schedules(steps: list[tuple[str, int]]) -> None:
