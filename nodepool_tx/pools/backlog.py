@@ -135,6 +135,10 @@ class Backlog:
         self._shortfalls.discard(group)
         self._objected.discard(group)
 
+    def is_short(self, accounts: Collection[Account]) -> bool:
+        """Somebody waits for room in one of these accounts."""
+        return self._shortfalls.in_accounts(accounts)
+
     def is_blocked(self, accounts: Collection[Account]) -> bool:
         """Somebody waits for room in one of these accounts, or cannot be served here now."""
-        return bool(self._objected) or self._shortfalls.in_accounts(accounts)
+        return bool(self._objected) or self.is_short(accounts)

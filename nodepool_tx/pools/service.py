@@ -318,6 +318,9 @@ class PoolService(Service):
                 self._backlog.object_to(group)
         elif course.shortages:
             self._wait_for_room(request, group, agenda, held_back, course)
+        elif self._is_for_the_stock(request) and self._backlog.is_short(self._planner.accounts):
+            # What is making room for others would be made again in that room.
+            self._start_declining(request, group, agenda, "it is only for the stock, others wait")
         elif plan is None or not plan.complete:
             present = plan.present if plan else ()
             if self._patience.keeps(request, present):
@@ -340,7 +343,7 @@ class PoolService(Service):
         held_back: set[str],
         course: Course,
     ) -> None:
-        if self._maker is not None and request.is_min_ready:
+        if self._is_for_the_stock(request):
             reason = "; ".join(str(short) for short in course.shortages)
             self._start_declining(request, group, agenda, f"it is only for the stock, and {reason}")
             return
@@ -351,6 +354,9 @@ class PoolService(Service):
             held_back.update(node.id for node in present)
         if self._eviction is not None:
             self._eviction.make_room(course.shortages, present if urgent else None)
+
+    def _is_for_the_stock(self, request: NodeRequest) -> bool:
+        return self._maker is not None and request.is_min_ready
 
     # -- answering -------------------------------------------------------
 

@@ -15,6 +15,7 @@ class TenantLimits:
 
     def __init__(self, limits: Mapping[str, Amounts] | None = None) -> None:
         self._limits: Mapping[str, Amounts] = limits or {}
+        self._finite = _finite(self._limits)
         self._observers: list[Callable[[], None]] = []
 
     @property
@@ -29,17 +30,25 @@ class TenantLimits:
     def limits(self, limits: Mapping[str, Amounts]) -> None:
         if limits != self._limits:
             self._limits = limits
+            self._finite = _finite(limits)
             for observer in tuple(self._observers):
                 observer()
 
     def of(self, tenant: str | None) -> Amounts | None:
         """What a tenant is limited in, or None if it is not."""
-        limits = self._limits.get(tenant) if tenant else None
-        if not limits:
-            return None
-        return {r: limit for r, limit in limits.items() if limit != math.inf} or None
+        return self._finite.get(tenant) if tenant else None
 
     def subscribe(self, observer: Callable[[], None]) -> Callable[[], None]:
         """Hear when the limits have changed; returns its removal."""
         self._observers.append(observer)
         return lambda: self._observers.remove(observer)
+
+
+def _finite(limits: Mapping[str, Amounts]) -> dict[str, Amounts]:
+    """The tenants that are limited in anything, without what they are not limited in."""
+    finite: dict[str, Amounts] = {}
+    for tenant, amounts in limits.items():
+        limited = {r: limit for r, limit in amounts.items() if limit != math.inf}
+        if limited:
+            finite[tenant] = amounts if len(limited) == len(amounts) else limited
+    return finite
