@@ -105,6 +105,11 @@ class Backlog:
         for_room, self._for_room = self._for_room, set()
         return marked, for_room
 
+    def leave(self, groups: set[Group], for_room: set[Group]) -> None:
+        """Look at these in the next pass instead; as :meth:`take` gave them."""
+        self.mark(groups - self._marked)
+        self._for_room.update(groups & for_room)
+
     # -- what they wait for ----------------------------------------------
 
     def hold_up(self, group: Group) -> None:

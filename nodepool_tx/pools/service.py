@@ -4,7 +4,8 @@ Design note: what a pass looks at
 ---------------------------------
 Events only mark groups of requests as worth a look; one pass per reactor turn
 then looks at the first request of each marked group, in the order of the
-queue, and starts a task for each that can be served.  A group that cannot be
+queue, and starts a task for each that can be served.  A pass that takes long
+goes on in another turn, so that the reactor is not held up.  A group that cannot be
 served is left at once, whatever its length.  So a pass costs the requests it
 serves plus the groups an event touched.  Before nodes are given away, the
 larger requests that could use them are looked at, too, in their turn: nodes
@@ -55,6 +56,10 @@ from nodepool_tx.store.store import Store
 from nodepool_tx.store.usage import Account
 
 __all__ = ["PassStatistics", "PoolService"]
+
+
+#: Seconds after which a pass goes on in another reactor turn.
+AT_ONCE = 0.02
 
 
 class PoolService(Service):
@@ -272,6 +277,9 @@ class PoolService(Service):
             except Exception:
                 # One group must not keep all others from being served.
                 self._log.failure("cannot look at requests for {wish}", wish=group.wish)
+            if self._clock.seconds() - started > AT_ONCE:
+                self._backlog.leave(agenda.rest(), for_room)
+                break
         self._standing.blocked(self._backlog.is_blocked(self._planner.accounts))
         self.statistics.note_pass(len(agenda), self._clock.seconds() - started)
 
