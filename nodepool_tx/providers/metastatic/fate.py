@@ -71,7 +71,7 @@ def fate_of(backing: Backing, now: Situation, time: float) -> Verdict:
     if not now.node_there:
         return Verdict(Fate.END, f"its backing node {backing.node} is gone")
     if now.node is None or now.node.state is NodeState.HOLD or now.referenced or not now.unused:
-        return Verdict(Fate.KEEP, due=_ages_out(backing, now))
+        return Verdict(Fate.KEEP)
     if backing.closed(now.label, now.node, time) or now.label is None:
         return Verdict(Fate.RELEASE, _why_closed(backing, now, time))
     idle_until = backing.last_used + now.label.grace_time
@@ -80,7 +80,10 @@ def fate_of(backing: Backing, now: Situation, time: float) -> Verdict:
     if due <= time:
         idle = time - backing.last_used
         return Verdict(Fate.RELEASE, f"it was not used for {idle:.0f} seconds")
-    return Verdict(Fate.KEEP, due=min(due, _ages_out(backing, now)))
+    ages_out = math.inf
+    if now.label.max_age is not None:
+        ages_out = (backing.launched or 0.0) + now.label.max_age
+    return Verdict(Fate.KEEP, due=min(due, ages_out))
 
 
 def _fate_of_wanted(backing: Backing, now: Situation, time: float) -> Verdict:
@@ -102,12 +105,6 @@ def _fate_of_wanted(backing: Backing, now: Situation, time: float) -> Verdict:
     if backing.closed(now.label, None, time) or due <= time:
         return Verdict(Fate.WITHDRAW, "nobody waits for it any more")
     return Verdict(Fate.KEEP, due=due)
-
-
-def _ages_out(backing: Backing, now: Situation) -> float:
-    if not now.unused or now.label is None or now.label.max_age is None:
-        return math.inf
-    return (backing.launched or 0.0) + now.label.max_age
 
 
 def _why_closed(backing: Backing, now: Situation, time: float) -> str:

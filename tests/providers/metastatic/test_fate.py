@@ -6,7 +6,9 @@ import math
 from typing import Any
 
 import attrs
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 from nodepool_tx.model import Node, NodeRequest, NodeState, RequestState
 from nodepool_tx.providers.metastatic.backing import Backing, Slot
@@ -88,6 +90,48 @@ def test_held_or_unreadable() -> None:
     assert judge(BACKING, node=None).fate is Fate.KEEP
 
 
+SITUATIONS = st.builds(
+    Situation,
+    label=st.none()
+    | st.builds(
+        meta_label,
+        grace_time=st.integers(0, 50),
+        min_retention_time=st.integers(0, 50),
+        max_age=st.none() | st.integers(1, 50),
+        backing_label=st.sampled_from(("big", "huge")),
+    ),
+    request=st.none() | st.builds(request, st.sampled_from(RequestState)),
+    node=st.none() | st.builds(Node, state=st.sampled_from(NodeState)),
+    node_there=st.booleans(),
+    given=st.none() | st.builds(Node, state=st.sampled_from(NodeState)),
+    referenced=st.booleans(),
+    unused=st.booleans(),
+)
+BACKINGS = st.builds(
+    Backing,
+    id=st.just("x"),
+    label=st.just("small"),
+    slots=st.just((None,)),
+    created=st.integers(0, 100),
+    last_used=st.integers(0, 100),
+    launched=st.none() | st.integers(0, 100),
+    node=st.sampled_from((None, "9")),
+    failed=st.booleans(),
+    trouble=st.sampled_from((None, "gone")),
+)
+
+
+@given(BACKINGS, SITUATIONS, st.integers(0, 200))
+def test_what_is_due_is_done(backing: Backing, situation: Situation, now: int) -> None:
+    """Nothing is put off to a time that has passed, and what is used is never released."""
+    verdict = fate_of(backing, situation, now)
+    assert verdict.due > now
+    if not situation.unused or situation.referenced:
+        assert verdict.fate is not Fate.RELEASE
+    if not situation.unused:
+        assert verdict.fate not in (Fate.WITHDRAW, Fate.DROP)
+
+
 def test_gone() -> None:
     """Without its node there is nothing to divide up; without a record of that, neither."""
     assert judge(HELD, node=None, node_there=False).fate is Fate.END
@@ -98,15 +142,15 @@ def test_gone() -> None:
 
 def test_wanted() -> None:
     """What becomes of a node that was asked for depends on its request."""
-    given = Node(id="9", state=NodeState.READY)
+    ready = Node(id="9", state=NodeState.READY)
     held = attrs.evolve(WANTED, slots=(Slot("1"), None))
     assert judge(held).fate is Fate.END
     assert judge(held, request=request(RequestState.PENDING)).fate is Fate.KEEP
     assert judge(held, request=request(RequestState.FAILED)).fate is Fate.END
     fulfilled = request(RequestState.FULFILLED, "9")
-    assert judge(held, request=fulfilled, given=given).fate is Fate.TAKE
+    assert judge(held, request=fulfilled, given=ready).fate is Fate.TAKE
     assert judge(held, request=fulfilled).fate is Fate.END
-    leaving = attrs.evolve(given, state=NodeState.DELETING)
+    leaving = attrs.evolve(ready, state=NodeState.DELETING)
     assert judge(held, request=fulfilled, given=leaving).fate is Fate.END
 
 
