@@ -42,3 +42,7 @@ class Agenda:
     def next(self) -> Group | None:
         """Take the group whose first request comes first."""
         return heapq.heappop(self._heap)[2] if self._heap else None
+
+    def rest(self) -> set[Group]:
+        """All that was not taken."""
+        return {group for _, _, group in self._heap}

@@ -80,11 +80,20 @@ class Backlog:
         """Look at those that ask for any of these labels."""
         self.mark(self.queue.with_labels(labels))
 
-    def mark_short_of(self, account: Account, resources: Collection[str]) -> None:
-        """Look at those that wait for any of these resources of an account."""
-        groups = [g for g in self._shortfalls.short_of(account, resources) if g not in self._marked]
-        self._marked.update(groups)
-        self._for_room.update(groups)
+    def mark_with_room(self, account: Account | None, resources: Collection[str]) -> None:
+        """Look at those that wait for any of these resources of an account.
+
+        None is all accounts: the limits of tenants have changed.
+        """
+        if account is None:
+            self.judge_again()
+        else:
+            self._mark_for_room(set(self._shortfalls.short_of(account, resources)))
+
+    def _mark_for_room(self, groups: set[Group]) -> None:
+        groups = groups - self._marked
+        self._marked |= groups
+        self._for_room |= groups
         if groups:
             self._wake()
 
@@ -107,8 +116,8 @@ class Backlog:
 
     def leave(self, groups: set[Group], for_room: set[Group]) -> None:
         """Look at these in the next pass instead; as :meth:`take` gave them."""
-        self.mark(groups - self._marked)
-        self._for_room.update(groups & for_room)
+        self.mark(groups - for_room)
+        self._mark_for_room(groups & for_room)
 
     # -- what they wait for ----------------------------------------------
 

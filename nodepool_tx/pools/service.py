@@ -4,12 +4,12 @@ Design note: what a pass looks at
 ---------------------------------
 Events only mark groups of requests as worth a look; one pass per reactor turn
 then looks at the first request of each marked group, in the order of the
-queue, and starts a task for each that can be served.  A pass that takes long
-goes on in another turn, so that the reactor is not held up.  A group that cannot be
+queue, and starts a task for each that can be served.  A group that cannot be
 served is left at once, whatever its length.  So a pass costs the requests it
-serves plus the groups an event touched.  Before nodes are given away, the
-larger requests that could use them are looked at, too, in their turn: nodes
-may be kept for them (see :mod:`nodepool_tx.pools.patience`).
+serves plus the groups an event touched; one that takes long goes on in another
+turn.  Before nodes are given away, the larger requests that could use them are
+looked at, too, in their turn: nodes may be kept for them (see
+:mod:`nodepool_tx.pools.patience`).
 
 Design note: nothing is held while waiting
 ------------------------------------------
@@ -26,7 +26,7 @@ must be made is taken first: see :mod:`nodepool_tx.pools.taking`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
@@ -43,17 +43,16 @@ from nodepool_tx.pools.eviction import Eviction
 from nodepool_tx.pools.inhand import InHand
 from nodepool_tx.pools.interface import NodeMaker, NodeSource, PoolSettings
 from nodepool_tx.pools.patience import Patience
-from nodepool_tx.pools.planning import Plan, Planner
+from nodepool_tx.pools.planning import Planner
 from nodepool_tx.pools.queue import Group
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.reservations import Reservations
 from nodepool_tx.pools.rules import Answer, PoolView
 from nodepool_tx.pools.standing import Standing
-from nodepool_tx.pools.telling import why_not_served
+from nodepool_tx.pools.telling import what_waits, why_not_served
 from nodepool_tx.store.nodes import NodeChange
 from nodepool_tx.store.requests import RequestChange
 from nodepool_tx.store.store import Store
-from nodepool_tx.store.usage import Account
 
 __all__ = ["PassStatistics", "PoolService"]
 
@@ -154,7 +153,7 @@ class PoolService(Service):
             store.requests.subscribe(self._on_request),
             store.components.subscribe(self._backlog.judge_again),
             store.when_current(self._on_current),
-            self._reservations.subscribe(self._on_room),
+            self._reservations.subscribe(self._backlog.mark_with_room),
         ]
         if self._maker is not None:
             self._unsubscribe.append(self._maker.subscribe(self._backlog.judge_again))
@@ -206,13 +205,6 @@ class PoolService(Service):
     def _on_current(self, current: bool) -> None:
         if current:
             self._reload_queue()
-
-    def _on_room(self, account: Account | None, resources: Collection[str]) -> None:
-        """An account may have room again; None: tenants have other limits."""
-        if account is None:
-            self._backlog.judge_again()
-        else:
-            self._backlog.mark_short_of(account, resources)
 
     def _on_request(self, change: RequestChange) -> None:
         if change.after is None:
@@ -340,7 +332,8 @@ class PoolService(Service):
         elif not self._admission.enter(self._backlog.mark_held_up):
             self._backlog.hold_up(group)
         else:
-            self._start_serving(request, plan)
+            self._discard(request.id)
+            self._hands.serve(request, plan, self._deciding.reserve(plan))
             agenda.again(group)
 
     def _wait_for_room(
@@ -367,10 +360,6 @@ class PoolService(Service):
         return self._maker is not None and request.is_min_ready
 
     # -- answering -------------------------------------------------------
-
-    def _start_serving(self, request: NodeRequest, plan: Plan) -> None:
-        self._discard(request.id)
-        self._hands.serve(request, plan, self._deciding.reserve(plan))
 
     def _on_ended(self, request: NodeRequest) -> None:
         self._admission.leave()
@@ -399,11 +388,7 @@ class PoolService(Service):
 
     def waits(self) -> tuple[str, ...]:
         """What waits here and why; a line for requests that wish the same."""
-        return tuple(
-            f"{len(group)} for {', '.join(group.wish.labels)}, first {request_id}: "
-            f"{self.why(request_id)}"
-            for request_id, group in self._backlog.queue.in_order()
-        )
+        return what_waits(self._backlog.queue, self.why)
 
     def why(self, request_id: str) -> str:
         """Why this pool has not served a request, in words; "" if it is not waiting here."""

@@ -1,15 +1,28 @@
-"""Why a request waits in a pool, in words for people."""
+"""What waits in a pool, and why, in words for people."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from nodepool_tx.model import NodeRequest
 from nodepool_tx.pools.deciding import Course
 from nodepool_tx.pools.interface import PoolSettings
+from nodepool_tx.pools.queue import WaitingRequests
 from nodepool_tx.store.nodes import NodeTable
 
-__all__ = ["why_not_served"]
+__all__ = ["what_waits", "why_not_served"]
+
+
+def what_waits(queue: WaitingRequests, why: Callable[[str], str]) -> tuple[str, ...]:
+    """A line for the requests that wish the same.
+
+    :param why: tells of a request why it waits.
+    """
+    return tuple(
+        f"{len(group)} for {', '.join(group.wish.labels)}, first {request_id}: {why(request_id)}"
+        for request_id, group in queue.in_order()
+    )
 
 
 def why_not_served(
