@@ -81,3 +81,25 @@ class TenThousandAtQuota(MakingTestCase):
         request_id = self.add_request("d")
         self.assertLessEqual(self.cost(), (1, 1))
         self.assert_served(request_id)
+
+
+class LongPassTests(MakingTestCase):
+    """A pass that takes long, by the clock."""
+
+    def test_goes_on_in_another_turn(self) -> None:
+        """The reactor gets its turn in between, and the order stays."""
+        order: list[str] = []
+        decide = self.pool._deciding.decide
+
+        def slowly(request: Any, held_back: Any) -> Any:
+            order.append(request.id)
+            self.clock.rightNow += 0.005
+            return decide(request, held_back)
+
+        self.patch(self.pool._deciding, "decide", slowly)
+        passes = self.pool.statistics.passes
+        requests = [self.add_request("a", tenant_name=f"t{n}") for n in range(20)]
+        self.settle()
+        self.assertEqual(order, requests)
+        self.assertGreaterEqual(self.pool.statistics.passes - passes, 4)
+        self.assertLess(self.pool.statistics.longest_duration, 0.03)
