@@ -26,7 +26,7 @@ from nodepool_tx.store.nodes import NodeTable
 from nodepool_tx.store.registration import Registration
 from nodepool_tx.store.requests import RequestTable
 from nodepool_tx.txzookeeper.interface import SessionState, TransactionFailed, ZookeeperAPI
-from nodepool_tx.txzookeeper.treecache import CacheChange, ChangeKind, TreeCache
+from nodepool_tx.txzookeeper.treecache import CacheChange, ChangeKind, TreeCache, pass_barrier
 from nodepool_tx.work import SingleFlight
 
 __all__ = ["Store"]
@@ -162,7 +162,7 @@ class Store(Service):
         :raises Uncertain: the connection broke.
         """
         try:
-            await gatherResults([cache.barrier() for cache in self._caches], consumeErrors=True)
+            await pass_barrier(self.client, self._caches)
         except Exception as e:
             raise Uncertain(str(e)) from e
 

@@ -20,7 +20,7 @@ differences are told.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kazoo.exceptions import (
     AuthFailedError,
@@ -38,7 +38,7 @@ from nodepool_tx.txzookeeper.caughtup import caught_up
 from nodepool_tx.txzookeeper.interface import SessionState, Watch, ZookeeperAPI
 from nodepool_tx.txzookeeper.treereader import TreeReader
 
-__all__ = ["CacheChange", "CachedZnode", "ChangeKind", "TreeCache"]
+__all__ = ["CacheChange", "CachedZnode", "ChangeKind", "TreeCache", "pass_barrier"]
 
 
 class TreeCache:
@@ -112,7 +112,7 @@ class TreeCache:
         """
         if self._stopped:
             raise RuntimeError("a tree cache is started once")
-        starting = self._when_current()
+        starting = self.when_current()
         if self._unobserve is None:
             self._unobserve = self._client.observe(self._on_state)
             self._on_state(self._client.state)
@@ -137,7 +137,12 @@ class TreeCache:
 
         Waits for a connection if there is none.
         """
-        return Deferred.fromCoroutine(self._pass_barrier())
+        return Deferred.fromCoroutine(pass_barrier(self._client, [self]))
+
+    @property
+    def reading(self) -> bool:
+        """Something that an event told of is being read."""
+        return self._reader.reading
 
     def offer(self, path: str, data: bytes, stat: ZnodeStat) -> None:
         """Take over an own write, known from its answer, before its event is read.
@@ -191,7 +196,8 @@ class TreeCache:
             self._lose_touch()
             self._release_waiting(failure)
 
-    def _when_current(self) -> Deferred[None]:
+    def when_current(self) -> Deferred[None]:
+        """Fires when the cache is current; at once if it is."""
         if self.current:
             return succeed(None)
         waiting: Deferred[None] = Deferred(lambda _: self._waiting.pop(waiting, None))
@@ -204,15 +210,21 @@ class TreeCache:
             del self._waiting[waiting]
             waiting.callback(None) if outcome is None else waiting.errback(outcome)
 
-    async def _pass_barrier(self) -> None:
-        while True:
-            await self._when_current()
-            try:
-                await caught_up(self._client)
-                # All events are here.  What they made us read is answered
-                # before anything asked now.
-                if self._reader.reading:
-                    await self._client.exists(self.root)
-            except (ConnectionLoss, SessionExpiredError):
-                continue
-            return
+
+async def pass_barrier(client: ZookeeperAPI, caches: Sequence[TreeCache]) -> None:
+    """Wait until all that anybody wrote before this call is in all of these caches of a client.
+
+    It costs one write, however many they are.  Waits for a connection if there is none.
+    """
+    while True:
+        for cache in caches:
+            await cache.when_current()
+        try:
+            await caught_up(client)
+            # All events are here.  What they made us read is answered
+            # before anything asked now.
+            if any(cache.reading for cache in caches):
+                await client.exists(caches[0].root)
+        except (ConnectionLoss, SessionExpiredError):
+            continue
+        return
