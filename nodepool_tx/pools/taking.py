@@ -221,6 +221,8 @@ class Taking:
 
     def _end(self, request: NodeRequest) -> None:
         self._requests.discard(request.id)
+        if self._store.requests.get(request.id) is None:
+            self._refused.pop(request.id, None)
         self._on_ended(request)
 
     async def _catch_up(self) -> None:
