@@ -139,7 +139,7 @@ class SignalHandler(Service):
                 tasks=_listed([what for what, _ in status.tasks]) or "nothing",
             )
             for what in (*_first(status.waiting), *_first(status.troubles)):
-                self._log.info("SIGUSR2: {provider}/{what}", provider=name, what=what)
+                self._log.info("SIGUSR2: {provider}: {what}", provider=name, what=what)
 
 
 def _first(lines: Sequence[str]) -> list[str]:

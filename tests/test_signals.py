@@ -134,13 +134,13 @@ class SignalTests(ReloadTestCase):
         self.send(signal.SIGUSR2)
         self.reactor.run()
         told = [str(e["log_format"]).format(**e) for e in self.said()[2:]]
-        self.assertEqual(told[0], f"SIGUSR2: a/{waiting[0]}")
+        self.assertEqual(told[0], f"SIGUSR2: a: {waiting[0]}")
         self.assertEqual(len(told), MOST_LINES + 2)
         self.assertEqual(
             told[-2:],
             [
-                f"SIGUSR2: a/... and {30 - MOST_LINES} more",
-                "SIGUSR2: a/main: web1 is down: no route",
+                f"SIGUSR2: a: ... and {30 - MOST_LINES} more",
+                "SIGUSR2: a: main: web1 is down: no route",
             ],
         )
 
