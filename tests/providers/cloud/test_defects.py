@@ -69,6 +69,32 @@ class DefectTests(WorldTestCase):
         self.assertEqual(self.state(request), RequestState.FULFILLED)
         self.assertLessEqual(self.world.cloud.made, 4)
 
+    def test_defect_6_a_promised_node_survives_a_reload_that_removes_its_label(self) -> None:
+        """It is there for its client, and deleted when that has used it."""
+        launcher = self.world.launcher()
+        old = launcher.provide(cloud_provider("small", "large"))
+        request = self.ask("large")
+        self.world.wait(60)
+        self.assertEqual(self.state(request), RequestState.FULFILLED)
+        (node_id,) = self.world.nodes()
+        self.successResultOf(old.idle())
+        launcher.root.namedServices.pop(old.name)
+        launcher.provide(cloud_provider("small"))
+        self.world.wait(300)
+        self.assertEqual(self.world.node(node_id).state, NodeState.READY)
+        self.world.use(node_id)
+        self.world.inspector.delete(paths.request(request.id))
+        self.world.wait(300)
+        self.assertEqual(self.world.node(node_id).state, NodeState.IN_USE)
+        self.world.give_back(node_id)
+        self.world.wait(60)
+        self.assertEqual((self.world.nodes(), dict(self.world.cloud.servers)), ({}, {}))
+        self.successResultOf(old.retired())
+        stopped = old.disownServiceParent()
+        assert stopped is not None
+        self.world.wait(10)
+        self.successResultOf(stopped)
+
     def test_defect_7_a_deletion_that_goes_wrong_leaves_no_lock(self) -> None:
         """A mistake of the driver's is tried again, and the node goes in the end."""
         node_id = self.world.order(self.provide())
