@@ -96,9 +96,12 @@ class Following:
         self._by_node.update(dict.fromkeys(followed.node_ids, followed))
 
     def forget(self, followed: Followed) -> None:
-        self._by_request.pop(followed.request_id, None)
+        # Another may wait for the same by now: what one gives up, the next takes.
+        if self._by_request.get(followed.request_id) is followed:
+            del self._by_request[followed.request_id]
         for node_id in followed.node_ids:
-            self._by_node.pop(node_id, None)
+            if self._by_node.get(node_id) is followed:
+                del self._by_node[node_id]
         if not self._by_request:
             for unsubscribe in self._unsubscribe:
                 unsubscribe()

@@ -1,0 +1,33 @@
+"""Whoever waits for a node hears of it, whoever has waited for it before."""
+
+from __future__ import annotations
+
+from nodepool_tx.pools.following import Following
+from nodepool_tx.txzookeeper.lock import Lock
+from tests.pools.harness import PoolTestCase
+from tests.pools.maker import ScriptedMaker
+
+
+class FollowingTests(PoolTestCase):
+    def test_a_node_that_was_handed_on(self) -> None:
+        """Its former request may let go of it after the next one has begun to wait for it."""
+        following = Following(
+            self.clock, self.store, self.launcher.reservations, ScriptedMaker(self.store)
+        )
+        node_id = self.add_node("a")
+        first, second = (
+            following.follow(request_id, Lock(self.client, f"/{request_id}"))
+            for request_id in ("200-1", "200-2")
+        )
+        first.follow([node_id])
+        second.follow([node_id])
+        news = second.news()
+        first.stop()
+        self.change_node(node_id, comment="changed")
+        self.settle()
+        self.assertTrue(news.called)
+        news = second.news()
+        second.stop()
+        self.change_node(node_id, comment="changed again")
+        self.settle()
+        self.assertFalse(news.called)
