@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, FirstError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -79,6 +79,9 @@ class Tracker:
         return deferred
 
     def _failed(self, failure: Failure, what: str) -> None:
+        if isinstance(failure.value, FirstError):
+            # It waited for several at once.
+            failure = failure.value.subFailure
         if not failure.check(CancelledError):
             self._log.failure("{what} failed", failure=failure, what=what)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -44,6 +44,14 @@ class TrackerTests(SynchronousTestCase):
         done = self.tracker.run("quick", self.wait_for(succeed(3)))
         self.assertEqual(self.successResultOf(done), 3)
         self.assertEqual(len(self.tracker), 0)
+
+    def test_cancelled_while_it_waits_for_several(self) -> None:
+        """A task that is cancelled while it waits for several things is no failure."""
+        both: Deferred[Any] = gatherResults([Deferred(), Deferred()], consumeErrors=True)
+        waiting = self.tracker.run("both", self.wait_for(both))
+        self.tracker.cancel()
+        self.assertIsNone(self.successResultOf(waiting))
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_failure_is_logged(self) -> None:
         """A failure is logged once and comes out as None, at once or later."""

@@ -72,7 +72,8 @@ class PoolRegistry:
     def keep_only(self, pools: set[tuple[str, str]]) -> Deferred[list[None]]:
         """Take off every (provider, pool) that is not named; fires when done."""
         gone = [key for key in self._registrations if key not in pools]
-        return gatherResults([self._registrations.pop(key).remove() for key in gone])
+        going = [self._registrations.pop(key).remove() for key in gone]
+        return gatherResults(going, consumeErrors=True)
 
     def keep_only_of(self, provider: str, pools: frozenset[str]) -> Deferred[list[None]]:
         """Take off every pool of a provider that is not named; fires when done."""
