@@ -110,7 +110,7 @@ class PoolService(Service):
             source,
             maker,
             self.statistics,
-            self._standing.show,
+            lambda: self._standing.id,
             self._deciding.find_room,
             self._on_ended,
             self._on_declined,

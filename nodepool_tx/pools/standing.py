@@ -43,13 +43,20 @@ class Standing:
         self._online = online
         self._paused = False
         self._calm: IDelayedCall | None = None
+        self._id: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The id it is registered under, or was: a pool that was taken off stays off."""
+        return self.show() if self._id is None else self._id
 
     def show(self) -> str:
         """Have it registered; returns the id it has there."""
         settings = self._settings
-        return self._registry.show(
+        self._id = self._registry.show(
             settings.provider, settings.name, settings.labels, settings.priority, self._paused
         ).id
+        return self._id
 
     def view(self) -> PoolView:
         """How the rules see it."""
