@@ -126,6 +126,7 @@ def main() -> None:
     say(f"  source {os.path.relpath(DEMO / 'env')}")
     say("  nodepool request debian-large     # one to log in to, until you press Enter")
     say("  nodepool request debian-large debian-small debian-small -- hostname")
+    say("  nodepool request cloud-large --keep     # a server of a simulated cloud")
     say("  nodepool list --detail")
     say(f"  less {os.path.relpath(daemon.LOG)}")
     say(f"  $EDITOR {os.path.relpath(daemon.CONFIG)}     # it notices")
