@@ -41,12 +41,14 @@ def shared(grace: int) -> dict[str, Any]:
 
 class MetastaticTests(Scene):
     def config(self, number: int, *more: dict[str, Any]) -> dict[str, Any]:
-        labels = [{"name": name, "min-ready": 0} for name in ("small", "large")]
+        # Nodes whose requests were withdrawn are in stock, and leave soon.
+        labels = [{"name": name, "max-ready-age": 2} for name in ("small", "large")]
         providers = [cloud(f"trial-{number}"), *more]
         return self.at_server({"labels": labels, "providers": providers})
 
     def start(self, number: int, grace: int) -> LauncherProcess:
-        launcher = self.launcher(self.config(number, shared(grace)))
+        config = self.config(number, shared(grace))
+        launcher = self.launcher(config, options=["--cleanup-interval", "1"])
         launcher.start()
         return launcher
 
