@@ -37,7 +37,7 @@ class Operated(CloudScene):
         self.assertEqual((body["state"], body["nodes"]), ("failed", []))
         await self.asker.withdraw(asked)
         await self.until_settled(kept=1)
-        self.assertRegex(self.daemon.log, f"launch of node {node_id} of sky is cut off, somebody")
+        self.assertRegex(self.daemon.log, f"launch of node {node_id} of sky is cut off, ")
         self.sky.behave(boot_delay=0.3)
         await self.asker.job("small")
         await self.until_settled(kept=1)

@@ -120,4 +120,25 @@ class Reloaded(CloudScene):
         self.assertEqual((self.sky.servers, self.sea.servers), ({}, {}))
         self.assertEqual(len(held), COUNT)
         self.assertEqual(await self.sight.children("/nodepool/draining"), [])
+        pools = [pool["provider_name"] for pool in await self.sight.components("pool")]
+        self.assertEqual(pools, ["sea"])
+        self.assert_nothing_unforeseen()
+
+    @asynchronous
+    async def test_pool_renamed(self) -> None:
+        """Requests of the old pool end there, and it is not registered any more."""
+        sky = provider("sky", label("small"))
+        sky["launch-retries"] = 1
+        await self.begun(self.config(sky), count=10, enough=10)
+        await self.until("all taken", self.all_pending)
+        self.sky.behave(boot_failure_rate=1.0)
+        sky["pools"][0]["name"] = "other"
+        await self.reload(self.daemon, self.config(sky))
+        late = await self.asker.ask("small")
+        for request in (*self.asked, late):
+            body = await self.asker.answer(request)
+            await self.asker.withdraw(request)
+            self.assertIn(body["state"], ("failed", "fulfilled"))
+        pools = [pool["name"] for pool in await self.sight.components("pool")]
+        self.assertEqual(pools, ["other"])
         self.assert_nothing_unforeseen()
