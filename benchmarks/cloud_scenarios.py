@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import statistics
+import sys
 import time
 from typing import Any
 
 from benchmarks import requester, timed_turns
 from benchmarks.clouds import LABEL, cloud_configuration, cloud_environment
-from benchmarks.daemons import TURNS, Daemon
+from benchmarks.daemons import CHECKOUT, TURNS, Daemon
 from benchmarks.scenarios import CONNECTIONS, Bench, Numbers, load, percentile
+
+SETTLING = 12.0
+"""Seconds after which Nodepool 11's rounds of launches and deletions repeat themselves."""
 
 
 async def cloud_jobs(bench: Bench, daemon: Daemon, clients: int, seconds: float) -> Numbers:
@@ -20,20 +25,18 @@ async def cloud_jobs(bench: Bench, daemon: Daemon, clients: int, seconds: float)
     environ = cloud_environment(bench.folder)
     async with bench.launcher(daemon, config, environ) as (launcher, connection):
         await requester.use_one(connection, LABEL, requester.Ledger())
-        before = launcher.usage()
         async with contextlib.AsyncExitStack() as stack:
             connections = [
                 await stack.enter_async_context(await bench.connect())
                 for _ in range(min(clients, CONNECTIONS))
             ]
-            done = await load(connections, LABEL, clients, seconds)
-        after = launcher.usage()
+            done = await load(connections, LABEL, clients, seconds, SETTLING)
+        usage = launcher.usage()
     return {
         "jobs per second": done.jobs / done.seconds,
         "median wait s": statistics.median(done.waits),
         "p95 wait s": percentile(done.waits, 0.95),
-        "launcher cpu s per job": (after.cpu - before.cpu) / done.jobs,
-        "resident bytes": after.resident,
+        "resident bytes": usage.resident,
     }
 
 
@@ -103,3 +106,34 @@ def roomy(servers: int) -> dict[str, Any]:
         "max-cores": 4 * servers,
         "max-ram": 8192 * servers,
     }
+
+
+async def day(bench: Bench, daemon: Daemon, requests: int) -> Numbers:
+    """A day of a large installation on a virtual clock, in a process of its own.
+
+    There is no launcher to be started, and no ZooKeeper: all is in that process.
+
+    :raises DayFailed: something was not as it should be.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.day", "--requests", str(requests)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=CHECKOUT,
+    )
+    try:
+        output, trouble = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise DayFailed(trouble.decode(errors="replace")[-2000:])
+    found = json.loads(output)
+    bench.hours[:] = found["hours"]
+    numbers: Numbers = found["numbers"]
+    return numbers
+
+
+class DayFailed(Exception):
+    """The simulated day did not go as it should; the text says why."""

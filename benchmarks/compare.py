@@ -17,26 +17,42 @@ from pathlib import Path
 
 import attrs
 
-from benchmarks import plot, report, scenarios
+from benchmarks import cloud_scenarios, plot, report, scenarios
 from benchmarks.cached_venvs import NODEPOOL, environment
-from benchmarks.daemons import CHECKOUT, OURS, OURS_TIMED, REFERENCE, Daemon, Endpoint, zookeeper
+from benchmarks.daemons import (
+    CHECKOUT,
+    OURS,
+    OURS_TIMED,
+    OURS_TURNS,
+    REFERENCE,
+    Daemon,
+    Endpoint,
+    zookeeper,
+)
 from benchmarks.listeners import accepting
 from benchmarks.measured import Results
 from benchmarks.scenarios import Bench, Numbers
 
 LIMIT = 240.0
 DAEMONS = (REFERENCE, OURS)
+PARTS = ("static", "cloud", "day")
 
 
 @attrs.frozen
 class Scenario:
-    """A named measurement of one launcher."""
+    """A named measurement of one launcher.
+
+    :ivar ours: our launcher only, started like this.
+    :ivar part: `static`, `cloud` or `day`; what can be measured alone.
+    :ivar limit: seconds after which it is given up.
+    """
 
     name: str
     measure: Callable[[Bench, Daemon], Awaitable[Numbers]]
     every_run: bool = True
-    ours_timed: bool = False
-    """Our launcher only, with its passes timed from inside."""
+    ours: Daemon | None = None
+    part: str = "static"
+    limit: float = LIMIT
 
 
 def plan(quick: bool, probe: int) -> list[Scenario]:
@@ -56,7 +72,32 @@ def plan(quick: bool, probe: int) -> list[Scenario]:
         Scenario(
             "passes",
             make(scenarios.passes, nodes=nodes, queued=queued, requests=50),
-            ours_timed=True,
+            ours=OURS_TIMED,
+        ),
+        *(
+            Scenario(
+                f"cloud, {clients}",
+                make(cloud_scenarios.cloud_jobs, clients=clients, seconds=12.0 if quick else 36.0),
+                part="cloud",
+            )
+            for clients in (1, 10, 20)
+        ),
+        *(
+            Scenario(
+                f"burst, {servers}",
+                make(cloud_scenarios.burst, servers=servers),
+                ours=OURS_TURNS,
+                part="cloud",
+            )
+            for servers in (100, 300, 1000)
+        ),
+        Scenario(
+            "day",
+            make(cloud_scenarios.day, requests=2_000 if quick else 100_000),
+            every_run=False,
+            ours=OURS,
+            part="day",
+            limit=3600.0,
         ),
     ]
     if quick:
@@ -70,7 +111,12 @@ def plan(quick: bool, probe: int) -> list[Scenario]:
 
 
 async def measure(
-    endpoint: Endpoint, folder: Path, quick: bool, runs: int, daemons: tuple[Daemon, ...]
+    endpoint: Endpoint,
+    folder: Path,
+    quick: bool,
+    runs: int,
+    daemons: tuple[Daemon, ...],
+    parts: tuple[str, ...],
 ) -> Results:
     """Run everything; what fails is noted and the rest goes on."""
     bench = Bench(endpoint, folder)
@@ -82,17 +128,19 @@ async def measure(
             results.ceilings.append(await scenarios.client_ceiling(bench, 100, 100, seconds))
             say("  " + report.one_line(results.ceilings[-1]))
             for scenario in plan(quick, probe):
-                if run and not scenario.every_run:
+                if scenario.part not in parts or (run and not scenario.every_run):
                     continue
                 order = daemons if run % 2 == 0 else daemons[::-1]
-                if scenario.ours_timed:
-                    order = (OURS_TIMED,) if OURS in daemons else ()
+                if scenario.ours is not None:
+                    order = (scenario.ours,) if OURS in daemons else ()
                 for daemon in order:
                     title = f"run {run + 1} of {runs}, {scenario.name}, {daemon.name}"
                     say(title)
                     started = time.perf_counter()
                     try:
-                        numbers = await asyncio.wait_for(scenario.measure(bench, daemon), LIMIT)
+                        numbers = await asyncio.wait_for(
+                            scenario.measure(bench, daemon), scenario.limit
+                        )
                     except Exception as error:
                         last_line = str(error).strip().rpartition("\n")[2]
                         results.failures.append(f"{title}: {type(error).__name__}: {last_line}")
@@ -101,6 +149,7 @@ async def measure(
                     results.add(scenario.name, daemon.name, numbers)
                     took = time.perf_counter() - started
                     say("  " + report.one_line(numbers) + f" ({took:.0f} s)")
+    results.hours = bench.hours
     return results
 
 
@@ -118,6 +167,12 @@ def main() -> int:
         "--only", choices=[daemon.name for daemon in DAEMONS], help="measure one launcher only"
     )
     parser.add_argument(
+        "--part",
+        choices=PARTS,
+        action="append",
+        help="measure only machines that are there (static), clouds, or a simulated day",
+    )
+    parser.add_argument(
         "--results", type=Path, default=CHECKOUT / "benchmarks" / "results", help="where to write"
     )
     options = parser.parse_args()
@@ -133,7 +188,10 @@ def main() -> int:
             say(f"this machine is {elsewhere:.0%} busy with something else: numbers will be worse")
         say("starting ZooKeeper")
         with zookeeper() as endpoint:
-            results = asyncio.run(measure(endpoint, Path(folder), options.quick, runs, daemons))
+            parts = tuple(options.part or PARTS)
+            results = asyncio.run(
+                measure(endpoint, Path(folder), options.quick, runs, daemons, parts)
+            )
     results.busy_elsewhere = elsewhere
     results.seconds = time.perf_counter() - started
     for path in report.write(results, options.results):

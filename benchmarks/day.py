@@ -25,7 +25,7 @@ from collections import Counter
 from random import Random
 from typing import Any
 
-from twisted.logger import LogEvent, globalLogBeginner
+from twisted.logger import LogEvent, globalLogBeginner, globalLogPublisher
 
 from benchmarks.day_world import MIDNIGHT, TENANT_LIMITS, Outcome, Wish, World
 from nodepool_tx.model import NodeState
@@ -85,7 +85,11 @@ class Day:
         self._unknown: dict[tuple[str, str], float] = {}
         #: The most nodes there were at a time, and the most requests that waited.
         self.most_nodes = self.most_waiting = 0
-        globalLogBeginner.beginLoggingTo([self._on_event], redirectStandardIO=False)
+        globalLogPublisher.addObserver(self._on_event)
+
+    def close(self) -> None:
+        """Watch no more."""
+        globalLogPublisher.removeObserver(self._on_event)
 
     def _on_event(self, event: LogEvent) -> None:
         if event.get("log_failure") is not None:
@@ -108,11 +112,11 @@ class Day:
         asked = self.began + self._length
         while clock.seconds() < asked or users.waiting or users.using:
             clock.run_until(clock.seconds() + MOMENT)
-            self._look()
+            self.look()
             if clock.seconds() > asked + DAY / 2:
                 raise Broken(f"{users.waiting} requests wait for ever")
         clock.run_until(clock.seconds() + 2 * UNKNOWN)
-        self._look()
+        self.look()
         self._look_at_the_end()
 
     def _break_down(self, where: str, broken: bool) -> None:
@@ -132,7 +136,7 @@ class Day:
         self.world.users.ask(wish)
         self._ask(rest)
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """See that no limit is exceeded, and that nothing runs that nobody knows of.
 
         :raises Broken: where that is not so.
@@ -153,7 +157,7 @@ class Day:
             for kind, limit in limits.items():
                 if (used := sum(each.get(kind, 0) for each in mine)) > limit:
                     raise Broken(f"{tenant} has {used} {kind}, at most {limit} are allowed")
-        known = {node.external_id for node in nodes}
+        known = {(node.provider, node.external_id) for node in nodes}
         unknown: dict[tuple[str, str], float] = {}
         for name, cloud in world.clouds.items():
             if over := [
@@ -162,7 +166,7 @@ class Day:
                 raise Broken(f"{name} is over its quota of {', '.join(over)}")
             for server in cloud.servers:
                 # While a cloud is out of order nobody can be told, and nothing is held against it.
-                if server not in known and cloud.broken is None:
+                if (name, server) not in known and cloud.broken is None:
                     unknown[name, server] = self._unknown.get((name, server), now)
         self._unknown = unknown
         for (name, server), since in unknown.items():
@@ -180,8 +184,8 @@ class Day:
         for node in nodes:
             if node.state is not NodeState.READY or not world.store.nodes.is_free(node.id):
                 raise Broken(f"{node} is left")
-        servers = sorted(server for cloud in world.clouds.values() for server in cloud.servers)
-        if servers != sorted(str(node.external_id) for node in nodes):
+        servers = {(name, each) for name, cloud in world.clouds.items() for each in cloud.servers}
+        if servers != {(node.provider, node.external_id) for node in nodes}:
             raise Broken(f"{len(servers)} servers are left, and {len(nodes)} nodes")
         stopped = world.stop()
         world.clock.run_until(world.clock.seconds() + 60.0)
@@ -207,6 +211,7 @@ class Day:
             "servers made": sum(cloud.made for cloud in clouds),
             **{f"trouble: {name}": count for name, count in sorted(troubles.items())},
             **{f"calls: {name}": count for name, count in sorted(calls.items())},
+            "other calls": sum(calls.values()) - calls["list_instances"],
             "ZooKeeper requests": sum(self.world.zookeeper.inspector.requests.values()),
         }
 
@@ -246,6 +251,8 @@ def main() -> int:
             [sys.executable, "-m", "benchmarks.day", *sys.argv[1:]],
             {**os.environ, "PYTHONHASHSEED": "0"},
         )
+    # Nothing is printed; what fails ends the day.
+    globalLogBeginner.beginLoggingTo([lambda event: None], redirectStandardIO=False)
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     started, before = time.perf_counter(), _peak()

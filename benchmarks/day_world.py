@@ -154,11 +154,11 @@ class World:
         )
         self.root = MultiService()
         self.store.setServiceParent(self.root)
-        self._starting: list[CloudProviderService] = []
         for number in range(10):
-            config, quota = provider(number)
-            providers[config.name] = config
-            self.limits[config.name] = int(config.pools[0].max_servers)
+            described, quota = provider(number)
+            name = described.name
+            providers[name] = described
+            self.limits[name] = int(described.pools[0].max_servers)
             seeded = Random(chance.random())
             timing = Timing(
                 answer=_between(seeded, 0.1, 0.5),
@@ -174,9 +174,9 @@ class World:
                 quota=quota,
                 zones=("az1", "az2"),
             )
-            self.clouds[config.name] = cloud
+            self.clouds[name] = cloud
             service = CloudProviderService(
-                config, context, MemoryAdapter(cloud), random=Random(chance.random())
+                described, context, MemoryAdapter(cloud), random=Random(chance.random())
             )
             service.setServiceParent(self.root)
         config = Config(
@@ -288,9 +288,10 @@ class Users:
             await news
 
     async def _use(self, request: NodeRequest, path: str, wish: Wish) -> None:
-        for node_id, label in zip(request.nodes, wish.labels, strict=True):
+        for node_id in request.nodes:
             if node_id in self._holders:
-                raise AssertionError(f"{node_id} is given to {request.id} and {self._holders}")
+                other = self._holders[node_id]
+                raise AssertionError(f"{node_id} is given to {request.id} while {other} has it")
             self._holders[node_id] = request.id
         held = [f"{paths.node_lock(node_id)}/{CONTENDER}" for node_id in request.nodes]
         locks = await gatherResults(

@@ -19,6 +19,8 @@ class Results:
     measured: dict[str, dict[str, list[Numbers]]] = attrs.field(factory=dict)
     ceilings: list[Numbers] = attrs.field(factory=list)
     failures: list[str] = attrs.field(factory=list)
+    hours: list[Numbers] = attrs.field(factory=list)
+    """What the simulated day was like, hour by hour."""
     seconds: float = 0.0
     busy_elsewhere: float = 0.0
     """Which share of the processor others used when it began."""

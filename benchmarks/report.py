@@ -15,7 +15,7 @@ from pathlib import Path
 import attrs
 
 from benchmarks.measured import MEBIBYTE, Results
-from benchmarks.plot import draw
+from benchmarks.plot import draw, draw_day
 from benchmarks.scenarios import Numbers
 
 
@@ -27,6 +27,10 @@ def _seconds(value: float) -> str:
 
 def _rate(value: float) -> str:
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
 
 
 def _memory(value: float) -> str:
@@ -42,8 +46,8 @@ class Row:
     number: str
     text: Callable[[float], str]
     more_is_better: bool = False
-    wanted: float | None = None
-    """How many times better than Nodepool 11 the project wants to be."""
+    wanted: float | str = ""
+    """How many times better than Nodepool 11 the project wants to be, or what else it wants."""
 
 
 ROWS = (
@@ -111,6 +115,68 @@ ROWS = (
     Row("{many} nodes, {queued} stuck: a pass, median", "passes", "median s", _seconds),
     Row("{many} nodes, {queued} stuck: the longest pass", "passes", "longest s", _seconds),
     Row("{many} nodes, {queued} stuck: memory", "queue", "resident bytes", _memory),
+    Row("20 cloud servers, 1 client: jobs a second", "cloud, 1", "jobs per second", _rate, True),
+    Row("20 cloud servers, 1 client: median wait", "cloud, 1", "median wait s", _seconds),
+    Row("20 cloud servers, 10 clients: jobs a second", "cloud, 10", "jobs per second", _rate, True),
+    Row(
+        "20 cloud servers, 10 clients: median wait, or so far",
+        "cloud, 10",
+        "median wait s",
+        _seconds,
+    ),
+    Row(
+        "20 cloud servers, 20 clients: jobs a second",
+        "cloud, 20",
+        "jobs per second",
+        _rate,
+        True,
+        20,
+    ),
+    Row(
+        "20 cloud servers, 20 clients: median wait, or so far",
+        "cloud, 20",
+        "median wait s",
+        _seconds,
+    ),
+    Row("20 cloud servers, 20 clients: 95 % wait, or so far", "cloud, 20", "p95 wait s", _seconds),
+    Row(
+        "100 servers at once: listings until ready", "burst, 100", "list calls until ready", _count
+    ),
+    Row(
+        "300 servers at once: listings until ready", "burst, 300", "list calls until ready", _count
+    ),
+    Row(
+        "1,000 servers at once: listings until ready",
+        "burst, 1000",
+        "list calls until ready",
+        _count,
+        False,
+        "no more",
+    ),
+    Row("1,000 servers at once: all ready after", "burst, 1000", "until all ready s", _seconds),
+    Row("1,000 servers given back at once: all gone", "burst, 1000", "until all gone s", _seconds),
+    Row(
+        "1,000 servers at once: the longest turn, CPU",
+        "burst, 1000",
+        "longest turn cpu s",
+        _seconds,
+        False,
+        "50 ms",
+    ),
+    Row("1,000 servers at once: the longest turn", "burst, 1000", "longest turn s", _seconds),
+    Row("1,000 servers at once: memory", "burst, 1000", "resident bytes", _memory),
+    Row("Simulated day: requests", "day", "requests", _count),
+    Row("Simulated day: requests that failed", "day", "failed requests", _count),
+    Row("Simulated day: median wait", "day", "median wait s", _seconds),
+    Row("Simulated day: 95 % wait", "day", "p95 wait s", _seconds),
+    Row("Simulated day: 99 % wait", "day", "p99 wait s", _seconds),
+    Row("Simulated day: the longest wait", "day", "max wait s", _seconds),
+    Row("Simulated day: servers launched", "day", "servers made", _count),
+    Row("Simulated day: listings of servers", "day", "calls: list_instances", _count),
+    Row("Simulated day: other calls of clouds", "day", "other calls", _count),
+    Row("Simulated day: requests to ZooKeeper", "day", "ZooKeeper requests", _count),
+    Row("Simulated day: peak memory", "day", "peak resident bytes", _memory),
+    Row("Simulated day: took", "day", "wall s", _seconds),
 )
 
 
@@ -141,7 +207,8 @@ def table(results: Results) -> str:
                 if all(values)
                 else ""
             )
-            cells += [better, "" if row.wanted is None else f"{row.wanted:g} times"]
+            wanted = row.wanted
+            cells += [better, wanted if isinstance(wanted, str) else f"{wanted:g} times"]
         lines.append(_line(cells))
     lines += ["", _circumstances(results)]
     lines += [f"\n**Not measured:** {failure}" for failure in results.failures]
@@ -209,4 +276,4 @@ def write(results: Results, folder: Path) -> list[Path]:
     raw, text = folder / "comparison.json", folder / "comparison.md"
     raw.write_text(json.dumps(attrs.asdict(results), indent=1) + "\n")
     text.write_text(table(results))
-    return [raw, text, *draw(results, folder)]
+    return [raw, text, *draw(results, folder), *draw_day(results.hours, folder)]

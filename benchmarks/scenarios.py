@@ -32,11 +32,15 @@ SETTLE = 3.0
 
 @attrs.define
 class Bench:
-    """Where to measure."""
+    """Where to measure.
+
+    :ivar hours: what a simulated day was like, hour by hour; empty until there was one.
+    """
 
     endpoint: Endpoint
     folder: Path
     started: int = 0
+    hours: list[Numbers] = attrs.field(factory=list)
 
     async def connect(self) -> Connection:
         """A session of the load's."""
@@ -165,11 +169,15 @@ class Load:
     """Of each job, in seconds, and of each request still open how long it has been so far."""
 
 
-async def load(connections: Sequence[Connection], label: str, clients: int, seconds: float) -> Load:
-    """Let clients work for a while; then withdraw the requests that are open."""
+async def load(
+    connections: Sequence[Connection], label: str, clients: int, seconds: float, before: float = 0.0
+) -> Load:
+    """Let clients work for a while; then withdraw the requests that are open.
+
+    :param before: how long they work before it counts, in seconds.
+    """
     ledger = requester.Ledger()
-    started = time.perf_counter()
-    stop = started + seconds
+    stop = time.perf_counter() + before + seconds
 
     async def client(connection: Connection) -> None:
         while time.perf_counter() < stop:
@@ -179,7 +187,10 @@ async def load(connections: Sequence[Connection], label: str, clients: int, seco
         asyncio.create_task(client(connections[index % len(connections)]))
         for index in range(clients)
     ]
-    await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+    await asyncio.wait(tasks, timeout=before, return_when=asyncio.FIRST_EXCEPTION)
+    ledger.waits.clear()
+    started = time.perf_counter()
+    await asyncio.wait(tasks, timeout=stop - started, return_when=asyncio.FIRST_EXCEPTION)
     ended = time.perf_counter()
     open_so_far = [ended - since for since in ledger.waiting.values()]
     done = Load(ended - started, len(ledger.waits), (*ledger.waits, *open_so_far))
