@@ -24,9 +24,11 @@ INTERVAL = 1.0
 #: The process is idle when it used less than this share of a processor since the last look,
 #: and the look came no later than so many seconds: one that gets no processor is not idle.
 IDLE, LATE = 0.05, 0.01
-#: Collections of younger objects since the last one of all.  From DUE on it is made when the
-#: process is idle (it is the interpreter's own number), from OVERDUE on in any case.
-DUE, OVERDUE = 10, 100
+#: Collections of younger objects since the last one of all, from which on it is made when the
+#: process is idle; the interpreter's own number.
+DUE = 10
+#: How many more objects there may be since the last one until it is made in any case.
+OVERDUE = 700_000
 #: Collections of all objects take at most this share of the time.
 SHARE = 0.01
 #: Never, by itself.
@@ -83,7 +85,8 @@ class Collector(Service):
         idle = used < IDLE * INTERVAL and now - self._expected < LATE
         self._expected = now + INTERVAL
         due = gc.get_count()[2]
-        if due >= OVERDUE or (due >= DUE and idle and now >= self._not_before):
+        newborn, younger, _ = self._thresholds
+        if due * newborn * younger >= OVERDUE or (due >= DUE and idle and now >= self._not_before):
             self._collect()
 
     def _collect(self) -> None:
