@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from tests.functional.launcher.process import LauncherProcess
-from tests.functional.launcher.requesters import Held, Requester
+from tests.functional.launcher.requesters import Held, Ledger, Requester
 from tests.functional.launcher.scene import Scene
 from tests.functional.launcher.sight import SeenNode
 from tests.servers.simulated_openstack import OpenStackServer, write_clouds_yaml
@@ -55,6 +55,18 @@ def provider(name: str, *labels: Mapping[str, Any], **more: Any) -> dict[str, An
 
 def _hyphens(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key.replace("_", "-"): value for key, value in settings.items()}
+
+
+class Nodes(Ledger):
+    """Of clouds: each is used once, and shares no machine with others."""
+
+    def take(self, what: Any, request: str) -> None:
+        if isinstance(what, str):
+            super().take(what, request)
+
+    def give_back(self, what: Any) -> None:
+        if isinstance(what, str):
+            super().give_back(what)
 
 
 class CloudScene(Scene):
@@ -106,7 +118,7 @@ class CloudScene(Scene):
 
     async def requester(self, *, tenant: str | None = None, **options: Any) -> Requester:
         """A requester with a session of its own, in the name of a tenant."""
-        return Requester(await self.client(**options), tenant=tenant)
+        return Requester(await self.client(**options), Nodes(), tenant)
 
     async def ask_many(self, requester: Requester, count: int, *labels: str) -> list[str]:
         """Write so many requests; their ids."""

@@ -17,7 +17,7 @@ class Troubled(CloudScene):
         self.sky, self.sea = self.cloud("sky"), self.cloud("sea")
         self.daemon: LauncherProcess = self.cloud_launcher(
             self.config(
-                provider("sky", label("sky"), launch_timeout=30),
+                provider("sky", label("sky"), launch_retries=2),
                 provider("sea", label("sea")),
             )
         )
@@ -27,7 +27,7 @@ class Troubled(CloudScene):
             await self.asker.job(name)
         await self.until_settled()
 
-    async def sea_is_served(self, jobs: int = 5) -> None:
+    async def sea_is_served(self, jobs: int = 2) -> None:
         """Nobody who wants the other cloud notices."""
         began = time.monotonic()
         for _ in range(jobs):
@@ -62,7 +62,7 @@ class Troubled(CloudScene):
         """It is left in peace as long as it says, which costs nobody an attempt."""
         self.sky.cloud.overload(3.0)
         requests = await self.ask_many(self.asker, 10, "sky")
-        await self.sea_is_served(2)
+        await self.sea_is_served()
         held = await self.accept_all(self.asker, requests, "sky")
         await self.asker.give_back(held)
         self.assertIn("provider sky is left in peace for", self.daemon.log)
@@ -87,13 +87,13 @@ class Troubled(CloudScene):
     async def test_it_refuses_for_want_of_quota(self) -> None:
         """What does not fit waits for room, and is not an attempt that failed."""
         self.sky.behave(max_instances=3)
-        requests = await self.ask_many(self.asker, 8, "sky")
-        await self.sea_is_served(2)
+        requests = await self.ask_many(self.asker, 5, "sky")
+        await self.sea_is_served(1)
         for request in requests:
             await self.asker.give_back(await self.asker.accept(request, ["sky"]))
         self.assertNotIn("launch attempt", self.daemon.log)
         self.assertLessEqual(self.sky.most, 3)
-        await self.all_is_well(sky=9)
+        await self.all_is_well(sky=6)
 
     @asynchronous
     async def test_its_answers_are_lost(self) -> None:
