@@ -35,6 +35,7 @@ def cloud_driver(
     make_adapter: Callable[[C, ProviderContext], CloudAdapter],
     scanner: Callable[[C, ProviderContext], Scanner] | None = None,
     paced: bool = True,
+    shared: bool = True,
 ) -> ProviderDescription:
     """A driver, as :class:`nodepool_tx.providers.DriverRegistry` finds it.
 
@@ -47,6 +48,7 @@ def cloud_driver(
     :param make_adapter: makes the adapter, without asking the cloud.
     :param scanner: what looks at servers, where it is not the launcher's own.
     :param paced: ``rate`` counts; not so where there is nobody to be gentle with.
+    :param shared: other launchers see the same cloud; not so where it is in this process.
     """
 
     def build(config: ProviderConfig, context: ProviderContext) -> ProviderService:
@@ -63,6 +65,7 @@ def cloud_driver(
             make_adapter(config, context),
             scanner=scanner(config, context) if scanner is not None else None,
             paced=paced,
+            shared=shared,
         )
 
     def _build_to_be_emptied(config: ProviderConfig, context: ProviderContext) -> ProviderService:

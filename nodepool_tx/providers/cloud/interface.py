@@ -255,7 +255,7 @@ class CloudAdapter(Protocol):
     # -- leftovers -------------------------------------------------------
 
     async def list_resources(self) -> Sequence[Resource]:
-        """Everything that could be left over."""
+        """Everything that could be left over, and every server of the account."""
 
     async def delete_resource(self, resource: Resource) -> None:
         """Remove something that was left over.

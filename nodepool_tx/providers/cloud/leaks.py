@@ -11,7 +11,7 @@ provider may be an orphan, where the driver can tell that it was ours.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from twisted.logger import Logger
@@ -108,23 +108,27 @@ class Leaks:
         """What the last round found; removed by the next, if still there."""
         return tuple(self._suspects.values())
 
-    async def sweep(self, go_on: Callable[[], bool] = lambda: True) -> None:
+    async def sweep(self, go_on: Callable[[], bool] = lambda: True) -> Sequence[Resource] | None:
         """Find what is leaked, and remove what the round before found, too.
+
+        Returns all there is in the cloud; None if that was not asked for.
 
         :param go_on: asked before each removal; False ends the round.
         :raises CloudError: the cloud did not say what there is.
         """
         if not self._known.current:
             self._suspects = {}
-            return
-        found = self._leaked(await self._calls.call("list_resources", self._adapter.list_resources))
+            return None
+        there = await self._calls.call("list_resources", self._adapter.list_resources)
+        found = self._leaked(there)
         again = [resource for key, resource in found.items() if key in self._suspects]
         self._suspects = found
         self.trouble = None
         for resource in again:
             if not go_on():
-                return
+                break
             await self._remove(resource)
+        return there
 
     def _leaked(self, resources: Iterable[Resource]) -> dict[tuple[str, str], Resource]:
         if not self._known.current:

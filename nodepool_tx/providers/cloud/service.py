@@ -19,15 +19,16 @@ from nodepool_tx.pools.admission import Admission
 from nodepool_tx.pools.interface import PoolSettings
 from nodepool_tx.pools.service import PoolService
 from nodepool_tx.providers.cloud import status
-from nodepool_tx.providers.cloud.errors import CloudError
 from nodepool_tx.providers.cloud.housekeeping import Housekeeping
 from nodepool_tx.providers.cloud.interface import CanBeGivenUp, CloudAdapter
 from nodepool_tx.providers.cloud.launches import Launches
 from nodepool_tx.providers.cloud.leaks import Leaks
 from nodepool_tx.providers.cloud.leftovers import InUse
+from nodepool_tx.providers.cloud.lost import LostServers
 from nodepool_tx.providers.cloud.making import Making
 from nodepool_tx.providers.cloud.parts import open_account
 from nodepool_tx.providers.cloud.removals import Removals
+from nodepool_tx.providers.cloud.sweep import Sweep
 from nodepool_tx.providers.drain import Drain
 from nodepool_tx.providers.interface import Phase, ProviderContext, ProviderStatus
 from nodepool_tx.providers.ownership import Ownership
@@ -46,6 +47,7 @@ class CloudProviderService(MultiService):
 
     :param scanner: looks at the servers; the launcher's own, if not given.
     :param random: where jitter and choices come from.
+    :param shared: other launchers see the same cloud.
     :ivar making: what the pools ask; see :class:`nodepool_tx.pools.interface.NodeMaker`.
     """
 
@@ -61,6 +63,7 @@ class CloudProviderService(MultiService):
         scanner: Scanner | None = None,
         random: Random | None = None,
         paced: bool = True,
+        shared: bool = True,
     ) -> None:
         super().__init__()
         self.setName(config.name)
@@ -83,6 +86,13 @@ class CloudProviderService(MultiService):
         )
         self._launches = Launches(self._account, self._on_ended)
         self._removals = Removals(self._account, self._on_ended)
+        lost = LostServers(
+            self._account,
+            context.registry,
+            shared,
+            lambda node, why: self._removals.put(node, why, free=True),
+        )
+        self._sweep = Sweep(config.name, self._leaks, lost, self._may_look_after)
         self._drain = Drain(
             config,
             clock,
@@ -113,7 +123,7 @@ class CloudProviderService(MultiService):
             clock,
             f"sweep of provider {config.name}",
             context.intervals.cleanup,
-            self._sweep,
+            self._sweep_up,
         )
         self._pools = self._make_pools()
 
@@ -347,19 +357,11 @@ class CloudProviderService(MultiService):
         self._housekeeping.mark_all()
         self._on_progress()
 
-    async def _sweep(self) -> None:
-        if self._may_look_after():
-            await self._tracker.run("sweeping up what is left over", self._sweep_up())
-
     async def _sweep_up(self) -> None:
-        try:
-            await self._leaks.sweep(self._may_look_after)
-        except CloudError as e:
-            self._log.warn(
-                "provider {provider}: what is left over cannot be found: {reason}",
-                provider=self.name,
-                reason=str(e),
-            )
+        if self._may_look_after():
+            await self._tracker.run("sweeping up what is left over", self._sweep.round())
+        else:
+            self._sweep.skip()
 
     # -- for the pools ---------------------------------------------------
 

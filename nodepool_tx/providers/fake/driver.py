@@ -88,7 +88,7 @@ def fake_driver(clouds: Clouds) -> ProviderDescription:
         return SimulatedHosts(context.scanner, SIMULATED_ADDRESSES)
 
     # Nodepool 11's does not apply the rate either, and by default it is one call a second.
-    return cloud_driver("fake", FakeProvider, make_adapter, make_scanner, paced=False)
+    return cloud_driver("fake", FakeProvider, make_adapter, make_scanner, paced=False, shared=False)
 
 
 DRIVER = fake_driver(SimulatedClouds())
