@@ -119,6 +119,8 @@ class Reloaded(CloudScene):
         await self.until_settled()
         self.assertEqual((self.sky.servers, self.sea.servers), ({}, {}))
         self.assertEqual(len(held), COUNT)
+        # Its last node is gone before it is itself.
+        await self.until_logged(self.daemon, "provider sky is gone", 1)
         self.assertEqual(await self.sight.children("/nodepool/draining"), [])
         pools = [pool["provider_name"] for pool in await self.sight.components("pool")]
         self.assertEqual(pools, ["sea"])
