@@ -98,6 +98,11 @@ class InHand:
         self._answering.decline(request, self._pool_id(), reason)
         return True
 
+    def forget(self, request_id: str) -> None:
+        """There is no such request any more."""
+        if self._taking is not None:
+            self._taking.forget(request_id)
+
     def open(self) -> None:
         """Go on, perhaps after :meth:`cancel`."""
         if self._taking is not None:

@@ -209,6 +209,7 @@ class PoolService(Service):
     def _on_request(self, change: RequestChange) -> None:
         if change.after is None:
             self._discard(change.request_id)
+            self._hands.forget(change.request_id)
         else:
             self._consider(change.after, change.locked)
 

@@ -222,8 +222,12 @@ class Taking:
     def _end(self, request: NodeRequest) -> None:
         self._requests.discard(request.id)
         if self._store.requests.get(request.id) is None:
-            self._refused.pop(request.id, None)
+            self.forget(request.id)
         self._on_ended(request)
+
+    def forget(self, request_id: str) -> None:
+        """There is no such request any more."""
+        self._refused.pop(request_id, None)
 
     async def _catch_up(self) -> None:
         try:

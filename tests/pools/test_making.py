@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nodepool_tx.model import MIN_READY_REQUESTOR, NodeState
+from nodepool_tx.model import MIN_READY_REQUESTOR, NodeState, RequestState
 from nodepool_tx.pools.admission import Admission
 from nodepool_tx.pools.interface import Objection
 from nodepool_tx.store import paths
@@ -42,6 +42,21 @@ class TakingTests(MakingTestCase):
         self.ready(*reversed(node_ids))
         (a,), (first_b, second_b), (c,) = by_label.values()
         self.assert_served(request_id, first_b, a, second_b, c)
+
+    def test_refused_and_served_by_others(self) -> None:
+        """Nothing is remembered of a request that others were faster to take."""
+        request_id = self.add_request("a")
+
+        def taken(_: object) -> None:
+            self.change_request(request_id, state=RequestState.FULFILLED)
+
+        self.inspector.before("transaction", taken, client=self.client)
+        self.settle()
+        self.assertEqual(self.pool.statistics.conflicts, 1)
+        self.delete(paths.request(request_id))
+        self.settle()
+        self.assertEqual(self.pool._hands._taking._refused, {})
+        self.assert_nothing_held()
 
     def test_stock_comes_first(self) -> None:
         """What is in stock is not made; a request that needs nothing made is never pending."""
