@@ -166,7 +166,7 @@ def test_one_tenant_limit(tree: Tree, endpoint: Endpoint, tmp_path: Path) -> Non
         census = Census(tree)
         census.begin()
         customer = Customer(tree)
-        for _ in range(5):
+        for _ in range(3):
             customer.ask("mine")
             customer.ask("yours")
             customer.ask("shared")
@@ -187,8 +187,8 @@ def test_one_tenant_limit(tree: Tree, endpoint: Endpoint, tmp_path: Path) -> Non
         }
         print(f"served: {counts}; at most {census.most} nodes of {LIMIT}")
         assert census.wrong == []
-        assert min(counts.values()) >= 5
-        assert sum(counts.values()) == 26
+        assert min(counts.values()) >= 3
+        assert sum(counts.values()) == 16
         assert tree.client.get_children("/nodepool/requests") == []
         for launcher in (our_launcher, their_launcher):
             log = launcher.log.read_text()

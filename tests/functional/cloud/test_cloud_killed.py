@@ -117,13 +117,13 @@ class Restarted(CloudScene):
         launcher = self.cloud_launcher(self.config(sky, sea, min_ready={"large": 1}))
         requester = await self.requester()
         await self.until_settled(large=1)
-        used, returned = [await requester.obtain("small") for _ in range(2)]
-        await requester.use([*used, *returned])
-        promised = await requester.ask("small")
-        body = await requester.answer(promised)
         lost = await self.requester(session_timeout=2.0)
-        abandoned = await lost.obtain("small")
-        await lost.use(abandoned)
+        first = await self.ask_many(requester, 2, "small")
+        promised, abandoned = await self.ask_many(requester, 2, "small")
+        used, returned = await self.accept_all(requester, first, "small")
+        await requester.use([used, returned])
+        body = await requester.answer(promised)
+        await lost.use(await lost.accept(abandoned, ["small"]))
         cloud.behave(boot_delay=3.0)
         building, withdrawn = [await requester.ask("small") for _ in range(2)]
         await self.until("all servers", lambda: len(cloud.made) == 6)
@@ -132,7 +132,7 @@ class Restarted(CloudScene):
         self.assertEqual((await launcher.stop()).status, 0)
         states = Counter(node.data["state"] for node in await self.sight.nodes())
         self.assertEqual(states, {"ready": 2, "in-use": 3, "building": 2})
-        await requester.give_back(returned)
+        await requester.give_back([returned])
         await requester.withdraw(withdrawn)
         await lost.client.close()
         launcher.start()
@@ -140,7 +140,7 @@ class Restarted(CloudScene):
             await requester.give_back(await requester.accept(request, ["small"]))
         self.assertEqual((await requester.request(promised)), body)
         await requester.give_back(await requester.accept(promised, ["small"]))
-        await requester.give_back(used)
+        await requester.give_back([used])
         # Whether the one that nobody wants served who waited: that depends on who was first.
         spare = len(cloud.made) - 6
         self.assertIn(spare, (0, 1))

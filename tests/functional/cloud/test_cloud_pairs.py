@@ -48,7 +48,7 @@ class Together(CloudScene):
         counts = self.census()
         crowd = self.crowd(acme, 8, [["small"], ["small", "small"]], longest=0.2)
         await other.job("small")
-        await self.until_served(crowd, 8)
+        await self.until_served(crowd, 5)
         await crowd.finish()
         await self.until_settled()
         print(f"of {LIMIT} nodes at the most, {max(counts)} were there; {len(counts)} looks")

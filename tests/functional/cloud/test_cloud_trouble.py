@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from twisted.internet.defer import Deferred, gatherResults
+
 from nodepool_tx.providers.fake.troubles import Trouble, broken
 from tests.functional.cloud.scene import CloudScene, label, provider
 from tests.functional.launcher.process import LauncherProcess
@@ -23,8 +25,8 @@ class Troubled(CloudScene):
         )
         self.asker: Requester = await self.requester()
         # From here on both are logged in.
-        for name in ("sky", "sea"):
-            await self.asker.job(name)
+        jobs = [Deferred.fromCoroutine(self.asker.job(name)) for name in ("sky", "sea")]
+        await gatherResults(jobs)
         await self.until_settled()
 
     async def sea_is_served(self, jobs: int = 2) -> None:
