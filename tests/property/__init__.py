@@ -1,0 +1,1 @@
+"""Generated schedules over whole launchers."""
