@@ -350,8 +350,8 @@ class Reloader:
                 await self._take_out(old)
         # It knows its own registrations, as long as they are there.
         drained = service.drain()
-        await self._registry.keep_only_of(name, frozenset())
-        await drained
+        both: list[Deferred[Any]] = [drained, self._registry.keep_only_of(name, frozenset())]
+        await gatherResults(both, consumeErrors=True)
         self._drained.append(service)
         self._flight.wake()
 

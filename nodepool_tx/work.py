@@ -79,7 +79,7 @@ class Tracker:
         return deferred
 
     def _failed(self, failure: Failure, what: str) -> None:
-        if isinstance(failure.value, FirstError):
+        while isinstance(failure.value, FirstError):
             # It waited for several at once.
             failure = failure.value.subFailure
         if not failure.check(CancelledError):

@@ -503,6 +503,18 @@ def test_any_schedule(number: int, steps: Steps) -> None:
     run(number, steps)
 
 
+#: What went wrong once: a schedule's number, and its steps.
+FOUND: dict[str, tuple[int, Steps]] = {
+    "stopped while a pool that drains is taken off": (104, [("reload", 534), ("restart", 751)]),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_found_before(name: str) -> None:
+    """What went wrong once goes well."""
+    run(*FOUND[name])
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_long_schedules(seed: int) -> None:
     """Trouble that goes on for a while."""
