@@ -54,7 +54,12 @@ INTERVALS = (
     ("cleanup-interval", "NODEPOOL_CLEANUP_INTERVAL", 60.0, "between sweeps for what was missed"),
     ("stats-interval", "NODEPOOL_STATS_INTERVAL", 5.0, "between reports of statistics"),
     ("lock-cleanup", "NODEPOOL_LOCK_CLEANUP", 28800.0, "a vanished request's lock is kept"),
-    ("image-check-timeout", "NODEPOOL_IMAGE_CHECK_TIMEOUT", 300.0, "a check of images may take"),
+    (
+        "image-check-timeout",
+        "NODEPOOL_IMAGE_CHECK_TIMEOUT",
+        300.0,
+        "between looks at clouds' offers",
+    ),
     ("config-interval", "NODEPOOL_CONFIG_INTERVAL", 1.0, "between looks at the files"),
 )
 
