@@ -1,1 +1,1 @@
-"""The whole launcher over clouds that are processes' neighbours: reached by HTTP, and lasting."""
+"""The whole launcher over clouds that are reached by HTTP and outlive it."""
