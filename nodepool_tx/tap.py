@@ -58,7 +58,7 @@ INTERVALS = (
         "image-check-timeout",
         "NODEPOOL_IMAGE_CHECK_TIMEOUT",
         300.0,
-        "between looks at clouds' offers",
+        "between looks at clouds",
     ),
     ("config-interval", "NODEPOOL_CONFIG_INTERVAL", 1.0, "between looks at the files"),
 )
