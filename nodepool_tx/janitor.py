@@ -88,6 +88,8 @@ class Janitor(MultiService):
         #: Requests and nodes that events said to look at.
         self._lost: set[str] = set()
         self._deserted: set[str] = set()
+        #: Nodes that are kept for a request that is open again, and for which.
+        self._kept: dict[str, str] = {}
         #: Orphaned request locks, and when they were made.
         self._orphans: dict[str, float] = {}
         self._hopeless: set[str] = set()
@@ -203,6 +205,7 @@ class Janitor(MultiService):
         self._on_current(True)
         for duty in (
             self._delete_aged,
+            self._free_kept,
             self._remove_empty_nodes,
             self._remove_old_locks,
             self._fail_hopeless,
@@ -266,14 +269,44 @@ class Janitor(MultiService):
             ready = node.state is NodeState.READY and not self._store.nodes.is_locked(node.id)
             if not (ready or self._is_orphan(node)):
                 continue
-            change = self._store.change()
-            change.update_node(node, _in_stock(node))
-            if await self._made(change, "free node", node.id):
-                self._log.info(
-                    "node {node_id} is free again: request {request_id} is gone",
-                    node_id=node.id,
-                    request_id=request_id,
-                )
+            await self._put_in_stock(node, f"request {request_id} is gone")
+
+    async def _free_kept(self) -> None:
+        """Put nodes in stock that an open request does not get, seen in two sweeps.
+
+        Somebody went on making them when it was given back, see
+        :meth:`_reset_lost`.  It may wait behind others since, who wait for the
+        very room that these nodes take up.
+        """
+        before, self._kept = self._kept, {}
+        for request_id in self._store.nodes.promised_to():
+            request = self._store.requests.get(request_id)
+            if (
+                request is None
+                or request.state is not RequestState.REQUESTED
+                or self._store.requests.is_locked(request_id)
+            ):
+                continue
+            for node in self._store.nodes.of_request(request_id):
+                if self._is_in_nobodys_hands(node):
+                    self._kept[node.id] = request_id
+        for node_id, request_id in tuple(self._kept.items()):
+            kept = self._store.nodes.get(node_id)
+            if before.get(node_id) != request_id or kept is None:
+                continue
+            if kept.allocated_to == request_id and self._is_in_nobodys_hands(kept):
+                await self._put_in_stock(kept, f"request {request_id} is open, and did not get it")
+
+    def _is_in_nobodys_hands(self, node: Node) -> bool:
+        nodes = self._store.nodes
+        ready = node.state is NodeState.READY and not nodes.is_locked(node.id)
+        return (ready or self._is_orphan(node)) and not nodes.is_reserved(node.id)
+
+    async def _put_in_stock(self, node: Node, reason: str) -> None:
+        change = self._store.change()
+        change.update_node(node, _in_stock(node))
+        if await self._made(change, "free node", node.id):
+            self._log.info("node {node_id} is free again: {reason}", node_id=node.id, reason=reason)
 
     async def _delete(self, node: Node, reason: str) -> None:
         if self._store.nodes.is_locked(node.id) or self._store.nodes.is_reserved(node.id):

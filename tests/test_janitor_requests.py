@@ -83,6 +83,40 @@ class LostRequestTests(JanitorTestCase):
         for node_id in (free, held):
             self.assertIsNone(self.node(node_id).allocated_to)
 
+    def test_node_that_it_does_not_get(self) -> None:
+        """What is kept for an open request goes to others when two sweeps have seen it.
+
+        It was being made when its request was given back, and is promised to
+        it; the request may wait for room behind one that waits for this node's.
+        """
+        request_id, contender = self.pending()
+        node_id = self.add_node("a", state=NodeState.BUILDING, allocated_to=request_id)
+        lock = self.lock_node(node_id)
+        self.delete(contender)
+        self.settle()
+        self.assertEqual(self.state(request_id), "requested")
+        self.change_node(node_id, state=NodeState.READY)
+        self.delete(lock)
+        self.sweep()
+        self.assertEqual(self.node(node_id).allocated_to, request_id)
+        self.sweep()
+        self.assertIsNone(self.node(node_id).allocated_to)
+        self.assertEqual(self.state(request_id), "requested")
+
+    def test_node_that_it_gets(self) -> None:
+        """What is kept for a request stays its own when it is taken again."""
+        request_id, contender = self.pending()
+        node_id = self.add_node("a", state=NodeState.BUILDING, allocated_to=request_id)
+        lock = self.lock_node(node_id)
+        self.delete(contender)
+        self.settle()
+        self.change_node(node_id, state=NodeState.READY)
+        self.delete(lock)
+        self.sweep()
+        self.lock_request(request_id)
+        self.sweep(3)
+        self.assertEqual(self.node(node_id).allocated_to, request_id)
+
     def test_fulfilled_then_unlocked(self) -> None:
         """A launcher that fulfils a request and then lets it go is never taken for dead.
 
