@@ -231,7 +231,7 @@ class Process:
                 assert not taking._following._by_node
         assert not [n.id for n in self.store.nodes if self.store.nodes.is_reserved(n.id)]
         reservations = self.context.reservations
-        assert not any(any(r.values()) for r in reservations._reserved.values())
+        assert not reservations.spoken_for()
         assert not reservations._expected
         assert not reservations._kept
         assert not reservations._keeping

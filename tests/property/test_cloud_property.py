@@ -130,6 +130,7 @@ class Schedule:
         self.setup = chance.choice([Setup(), some_setup(chance)])
         self.staged: list[Callable[[], None]] = []
         self.ceilings: dict[str, float] = {}
+        self.made = 0
         for host in self.carried:
             self.farm.start(host, self.config_of(host))
         self.farm.wait(5.0)
@@ -258,6 +259,12 @@ class Schedule:
         if cloud.servers:
             cloud.lose_server(chance.choice(sorted(cloud.servers)))
 
+    def do_fail_server(self, chance: Random) -> None:
+        """One that is there turns out to have failed, perhaps one in stock."""
+        cloud = self.farm.clouds[chance.choice(PROVIDERS)]
+        if cloud.servers:
+            cloud.fail_server(chance.choice(sorted(cloud.servers)), CloudError("the host died"))
+
     def do_silence(self, chance: Random) -> None:
         for scanner in self.farm.scanners:
             scanner.deaf = chance.randint(1, 2)
@@ -381,6 +388,7 @@ class Schedule:
             farm.wait(60.0, 5.0)
             self.serve_clients()
             self.holds()
+        self.made = sum(cloud.made for cloud in farm.clouds.values())
         farm.wait(120.0, 5.0)
 
     def serve_clients(self) -> None:
@@ -397,6 +405,7 @@ class Schedule:
         farm = self.farm
         self.holds()
         assert farm.requests() == {}, f"not answered: {farm.requests()}"
+        assert not farm.inspector.dump(f"{paths.REQUEST_LOCKS}/")
         nodes = farm.nodes()
         for node in nodes.values():
             state = (node.state, node.allocated_to, farm.locked(node.id))
@@ -433,6 +442,8 @@ class Schedule:
         """All of the stock is there that there is room for."""
         nodes = self.farm.nodes().values()
         stock = sum("a" in node.type for node in nodes)
+        made = sum(cloud.made for cloud in self.farm.clouds.values()) - self.made
+        assert not made or stock <= self.setup.min_ready, f"{made} made for a stock of {stock}"
         if stock >= self.setup.min_ready:
             return
         for name, offer in zip(PROVIDERS, self.setup.offers, strict=True):
@@ -466,7 +477,7 @@ STEPS = {
     **dict.fromkeys(("settle", "give_back", "withdraw", "interfere", "fail_calls"), 2),
     **dict.fromkeys(("reload", "kill_soon", "restart", "fail_servers", "outage"), 2),
     **dict.fromkeys(("client_dies", "foreign_deleter", "hang_call", "slow_deletion"), 1),
-    **dict.fromkeys(("lose_server", "silence", "quota", "kill", "stop"), 1),
+    **dict.fromkeys(("lose_server", "fail_server", "silence", "quota", "kill", "stop"), 1),
     **dict.fromkeys(("cut", "lose_answer", "expire", "suspend"), 1),
 }
 NAMES = [name for name, count in STEPS.items() for _ in range(count)]
@@ -506,6 +517,17 @@ def test_any_schedule(number: int, steps: Steps) -> None:
 #: What went wrong once: a schedule's number, and its steps.
 FOUND: dict[str, tuple[int, Steps]] = {
     "stopped while a pool that drains is taken off": (104, [("reload", 534), ("restart", 751)]),
+    "a pool that takes itself to be short of room for ever": (
+        2229,
+        [("reload", 57), ("ask", 671), ("ask", 47)],
+    ),
+    "a node kept for a request that waits behind one that waits for its room": (
+        2150,
+        [
+            *(("outage", 570), ("reload", 354), ("ask", 683), ("ask", 568)),
+            *(("kill", 815), ("wait", 756), ("expire", 283)),
+        ],
+    ),
 }
 
 
