@@ -47,7 +47,12 @@ class Backlog:
 
     def put(self, request: NodeRequest) -> None:
         """Add a request, or move it to where it belongs now."""
-        self.mark([self.queue.put(request)])
+        before = self.queue.group_of(request.id)
+        group = self.queue.put(request)
+        if before is not None and not before:
+            # It was the last of a group that is no more, and waits for nothing.
+            self.forget_obstacles(before)
+        self.mark([group])
 
     def discard(self, request_id: str) -> None:
         """The request does not wait any more."""
@@ -153,6 +158,7 @@ class Backlog:
         """Somebody waits for room in one of these accounts."""
         return self._shortfalls.in_accounts(accounts)
 
-    def is_blocked(self, accounts: Collection[Account]) -> bool:
-        """Somebody waits for room in one of these accounts, or cannot be served here now."""
-        return bool(self._objected) or self.is_short(accounts)
+    @property
+    def is_objected(self) -> bool:
+        """For somebody nodes cannot be made now."""
+        return bool(self._objected)

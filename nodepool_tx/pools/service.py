@@ -146,7 +146,7 @@ class PoolService(Service):
             return
         self._accepting = True
         self._hands.open()
-        self._standing.show()
+        self._standing.begin()
         store = self._store
         self._unsubscribe = [
             store.nodes.subscribe(self._on_node),
@@ -273,7 +273,9 @@ class PoolService(Service):
             if self._clock.seconds() - started > AT_ONCE:
                 self._backlog.leave(agenda.rest(), for_room)
                 break
-        self._standing.blocked(self._backlog.is_blocked(self._planner.accounts))
+        self._standing.blocked(
+            short=self._backlog.is_short(self._planner.accounts), objected=self._backlog.is_objected
+        )
         self.statistics.note_pass(len(agenda), self._clock.seconds() - started)
 
     def _is_still_short(self, group: Group) -> bool:

@@ -15,11 +15,16 @@ from nodepool_tx.pools.interface import PoolSettings
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.rules import PoolView
 
-__all__ = ["Standing"]
+__all__ = ["SETTLING", "Standing"]
 
 #: Seconds for which nothing must wait before a pool is shown as able again:
 #: every change of it makes all launchers look at all requests.
 CALM = 10.0
+
+#: Seconds after a start for which a pool that cannot make nodes is not shown as
+#: paused: what the cloud offers is usually known in the next moment, and those
+#: that are asked later must not be given everything meanwhile.
+SETTLING = 10.0
 
 
 class Standing:
@@ -42,13 +47,26 @@ class Standing:
         self._launches = launches
         self._online = online
         self._paused = False
+        self._objected = False
         self._calm: IDelayedCall | None = None
+        self._settling: IDelayedCall | None = None
         self._id: str | None = None
 
     @property
     def id(self) -> str:
         """The id it is registered under, or was: a pool that was taken off stays off."""
         return self.show() if self._id is None else self._id
+
+    def begin(self) -> None:
+        """Show it, as one that answers requests from now on."""
+        self.show()
+        if self._launches and self._settling is None:
+            self._settling = self._clock.callLater(SETTLING, self._settle)
+
+    def _settle(self) -> None:
+        self._settling = None
+        if self._objected:
+            self._pause()
 
     def show(self) -> str:
         """Have it registered; returns the id it has there."""
@@ -71,21 +89,32 @@ class Standing:
             launches=self._launches,
         )
 
-    def blocked(self, blocked: bool) -> None:
-        """Whether requests wait here that others might serve."""
-        if blocked:
-            self.forget()
-            if not self._paused and self._others_wait_for_us():
-                self._paused = True
-                self.show()
+    def blocked(self, *, short: bool, objected: bool) -> None:
+        """Whether requests wait here that others might serve.
+
+        :param short: there is no room for some.
+        :param objected: for some nothing can be made now.
+        """
+        self._objected = objected
+        if short or (objected and self._settling is None):
+            self._pause()
         elif self._paused and self._calm is None:
             self._calm = self._clock.callLater(CALM, self._unpause)
 
-    def forget(self) -> None:
-        """Change nothing by itself from now on."""
+    def _pause(self) -> None:
         if self._calm is not None:
             self._calm.cancel()
             self._calm = None
+        if not self._paused and self._others_wait_for_us():
+            self._paused = True
+            self.show()
+
+    def forget(self) -> None:
+        """Change nothing by itself from now on."""
+        for timer in (self._calm, self._settling):
+            if timer is not None:
+                timer.cancel()
+        self._calm = self._settling = None
 
     def _unpause(self) -> None:
         self._calm = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nodepool_tx.model import MIN_READY_REQUESTOR, NodeState
 from nodepool_tx.pools.interface import Objection
 from nodepool_tx.pools.patience import PATIENCE
+from nodepool_tx.pools.standing import SETTLING
 from nodepool_tx.store.usage import Account
 from tests.pools.maker import ONE, MakingTestCase, ScriptedMaker
 
@@ -241,6 +242,7 @@ class ObjectionTests(MakingTestCase):
         """A pool that is asked first and cannot is shown as paused, until nothing waits."""
         self.add_pool("a", priority=200)
         self.maker.objections["a"] = Objection("the breaker of label a is open", lasting=False)
+        self.clock.advance(SETTLING)
         self.add_request("a")
         self.settle()
         self.assertTrue(self.is_paused())
@@ -250,6 +252,18 @@ class ObjectionTests(MakingTestCase):
         self.clock.advance(11)
         self.settle()
         self.assertFalse(self.is_paused())
+
+    def test_not_in_the_first_moments(self) -> None:
+        """What is not known yet right after the start gives nothing away to others."""
+        self.add_pool("a", priority=200)
+        self.maker.objections["a"] = Objection("what label a needs is not known yet", lasting=False)
+        self.add_request("a")
+        self.clock.advance(SETTLING - 1)
+        self.settle()
+        self.assertFalse(self.is_paused())
+        self.clock.advance(1)
+        self.settle()
+        self.assertTrue(self.is_paused())
 
     def is_paused(self) -> bool:
         (ours,) = [c for c in self.components().values() if c.id == self.pool_id]
