@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from nodepool_tx.model import Node, NodeRequest, NodeState
 from nodepool_tx.pools.interface import NodeMaker, Objection
-from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.providers.cloud.account import Account
 from nodepool_tx.providers.cloud.housekeeping import Housekeeping
 from nodepool_tx.providers.cloud.images import has_image
@@ -26,12 +25,10 @@ class Making:
     def __init__(
         self,
         account: Account,
-        registry: PoolRegistry,
         launches: Launches,
         housekeeping: Housekeeping,
     ) -> None:
         self._account = account
-        self._registry = registry
         self._launches = launches
         self._housekeeping = housekeeping
         #: Pool and label to the nodes being made there for nobody.
@@ -124,15 +121,13 @@ class Making:
     def draft(self, pool: str, label: str, request: NodeRequest, zone: str | None) -> Node:
         """See :meth:`NodeMaker.draft`."""
         configured = self._account.pool(pool)
-        shown = self._registry.get(self._account.name, pool)
         assert configured is not None, f"there is no pool {pool}"
-        assert shown is not None, f"pool {pool} is not registered"
         return planned(
             configured,
             label,
             request,
             now=self._account.clock.seconds(),
-            launcher=shown.id,
+            launcher=self._account.identifier(pool),
             resources=self.needs(pool, label),
             zone=zone,
         )

@@ -111,7 +111,7 @@ class CloudProviderService(MultiService):
             self._may_look_after,
             lambda: self._drain.removes,
         )
-        self.making = Making(self._account, context.registry, self._launches, self._housekeeping)
+        self.making = Making(self._account, self._launches, self._housekeeping)
         # The safety net below the events.
         self._everything = Periodic(
             clock,
