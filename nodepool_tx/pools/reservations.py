@@ -120,6 +120,8 @@ class Reservations:
     """What all pools of this process may still give out.
 
     :ivar tenant_limits: what tenants are limited to.
+    :ivar being_taken: requests that a pool is just taking: of ten that all want
+        a new one, nine need not ask ZooKeeper for its lock.
     """
 
     _log = Logger()
@@ -128,6 +130,7 @@ class Reservations:
         self._store = store
         self.tenant_limits = tenant_limits
         self.clock = store.clock
+        self.being_taken: set[str] = set()
         self._reserved: dict[Account, dict[str, float]] = {}
         self._expected: dict[str, Reservation] = {}
         #: For whom room is kept, which pool asked for it, and how much.

@@ -153,9 +153,16 @@ class Taking:
         path = paths.request_lock(request.id)
         lock = Lock(self._store.client, path, self._pool_id(), clock=self._clock)
         ids: tuple[str, ...] | None = None
+        being_taken = self._reservations.being_taken
+        first = request.id not in being_taken
+        being_taken.add(request.id)
         try:
             ready = [node for node in plan.present if node.state is NodeState.READY]
-            if await are_fit(self._source, ready) and await lock.try_acquire() is not None:
+            if (
+                first
+                and await are_fit(self._source, ready)
+                and await lock.try_acquire() is not None
+            ):
                 ids = await take(
                     self._store,
                     self._reservations,
@@ -177,6 +184,8 @@ class Taking:
                 reason=str(e) or type(e).__name__,
             )
         finally:
+            if first:
+                being_taken.discard(request.id)
             self._store.nodes.unreserve([node.id for node in plan.present])
             if ids is None:
                 # If it was taken after all, the janitor finds it pending and unlocked.

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 import attrs
 from kazoo.exceptions import LockTimeout
@@ -45,9 +44,6 @@ from nodepool_tx.txzookeeper.session import refusal_in
 __all__ = ["Acquired", "Contender", "Lock", "contenders"]
 
 T = TypeVar("T")
-
-#: By client, the locks that are being tried: the pools of ten providers all want a new request.
-_being_tried: WeakKeyDictionary[ZookeeperAPI, set[str]] = WeakKeyDictionary()
 
 
 @attrs.frozen
@@ -142,9 +138,8 @@ class Lock:
         """Take the lock if nobody has it, and read ``reads`` under it, in one round trip.
 
         Fires with None, our contender removed again, when somebody else holds
-        it, and at once when another lock of this client is just trying the same:
-        only one of them could have it.  If the connection breaks meanwhile, it
-        goes on when there is a new one; cancel it to give up.
+        it.  If the connection breaks meanwhile, it goes on when there is a new
+        one; cancel it to give up.
 
         :raises NoNodeError: what the lock is for is gone.
         :raises ConnectionLoss: there is no connection to begin with.
@@ -186,12 +181,6 @@ class Lock:
         raise LockTimeout(f"the lock {self.path} was not to be had within {timeout} s")
 
     async def _try(self, reads: tuple[str, ...]) -> Acquired | None:
-        tried = _being_tried.setdefault(self._client, set())
-        if self.path in tried:
-            self._forget()
-            self._attempt = None
-            return None
-        tried.add(self.path)
         try:
             if self._client.state is not SessionState.CONNECTED:
                 raise refusal_in(self._client.state)
@@ -208,7 +197,6 @@ class Lock:
             await self._give_up()
             raise
         finally:
-            tried.discard(self.path)
             self._attempt = None
 
     async def _acquire(self, ephemeral: bool) -> None:

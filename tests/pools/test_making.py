@@ -7,7 +7,7 @@ from nodepool_tx.pools.admission import Admission
 from nodepool_tx.pools.interface import Objection
 from nodepool_tx.store import paths
 from nodepool_tx.store.usage import Account
-from tests.pools.maker import ONE, MakingTestCase
+from tests.pools.maker import ONE, MakingTestCase, ScriptedMaker
 
 RACK = Account.of_provider("rack")
 
@@ -184,6 +184,25 @@ class TakingTests(MakingTestCase):
         self.ready(*self.maker.asked)
         self.assert_served(first)
         self.assertEqual(self.state(second), "pending")
+
+
+class ManyPoolsTests(MakingTestCase):
+    def locks_made(self) -> int:
+        """Contenders for locks that were made while one request was taken."""
+        self.inspector.requests.clear()
+        request_id = self.add_request("a")
+        self.settle()
+        self.assertEqual(self.state(request_id), "pending")
+        return self.inspector.requests["create"]
+
+    def test_one_asks_for_the_lock(self) -> None:
+        """Of ten pools of a process that want a request, one asks ZooKeeper for it."""
+        alone = self.locks_made()
+        for n in range(9):
+            provider = f"rack{n}"
+            self.make_making_pool(maker=ScriptedMaker(self.store, provider), provider=provider)
+        self.settle()
+        self.assertEqual(self.locks_made(), alone)
 
 
 class EndTests(MakingTestCase):

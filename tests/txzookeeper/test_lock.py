@@ -70,25 +70,6 @@ class TryTests(LockTestCase):
         assert acquired.reads[0] is not None
         self.assertEqual(acquired.reads[0][0], b"late")
 
-    def test_tried_twice_at_once(self) -> None:
-        """Of two of one client that try at once the first has it; the other asks nobody."""
-        first, second, later = self.lock(), self.lock(), self.lock()
-        trying = first.try_acquire()
-        before = self.inspector.requests.total()
-        self.assertIsNone(self.successResultOf(second.try_acquire()))
-        self.assertEqual(self.inspector.requests.total(), before)
-        self.assertIsNotNone(self.done(trying))
-        self.assertEqual(len(self.queue()), 1)
-        self.assertIsNone(self.done(later.try_acquire()))
-        self.done(first.release())
-        self.assertIsNotNone(self.done(second.try_acquire()))
-
-    def test_two_clients_try_at_once(self) -> None:
-        """Each client asks for itself; one of them has it."""
-        trying = [self.lock().try_acquire(), self.lock(self.other).try_acquire()]
-        got = [self.done(each) for each in trying]
-        self.assertEqual(sum(each is not None for each in got), 1)
-
     def test_taken(self) -> None:
         """A lock that somebody holds is not taken, and no contender stays."""
         self.taken(self.lock(self.other))
