@@ -17,7 +17,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.openstack)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def openstack() -> Iterator[OpenStack]:
     """The cloud, found by whoever looks up ``real``, ``real-member`` or ``real-quota``."""
     with OpenStack() as cloud, pytest.MonkeyPatch.context() as patch:
