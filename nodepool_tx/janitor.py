@@ -130,7 +130,7 @@ class Janitor(MultiService):
         for request in self._store.requests:
             self._suspect(request)
         for request_id in self._store.nodes.promised_to():
-            if not self._exists(request_id):
+            if not self._store.requests.exists(request_id):
                 self._deserted.add(request_id)
         self._wake()
 
@@ -149,7 +149,7 @@ class Janitor(MultiService):
             and node.allocated_to
             and not change.locked_after
             and node.state in (NodeState.READY, NodeState.BUILDING)
-            and not self._exists(node.allocated_to)
+            and not self._store.requests.exists(node.allocated_to)
         ):
             self._deserted.add(node.allocated_to)
             self._wake()
@@ -160,11 +160,6 @@ class Janitor(MultiService):
             self._lost.add(request.id)
             return True
         return False
-
-    def _exists(self, request_id: str) -> bool:
-        """There is a request of that id, readable or not."""
-        requests = self._store.requests
-        return requests.get(request_id) is not None or request_id in requests.unreadable
 
     def _wake(self) -> None:
         if self._store.current and self.running:
@@ -194,7 +189,7 @@ class Janitor(MultiService):
             except Uncertain:
                 self._lost.add(request_id)
         for request_id in deserted:
-            if not self._exists(request_id):
+            if not self._store.requests.exists(request_id):
                 await self._free_promised(request_id)
 
     # -- duties ----------------------------------------------------------
@@ -335,7 +330,7 @@ class Janitor(MultiService):
         orphans = {
             request_id
             for request_id in requests.lock_directories()
-            if not self._exists(request_id) and not requests.is_locked(request_id)
+            if not self._store.requests.exists(request_id) and not requests.is_locked(request_id)
         }
         for gone in self._orphans.keys() - orphans:
             del self._orphans[gone]

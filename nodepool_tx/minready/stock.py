@@ -149,7 +149,7 @@ class Stock:
     def _kind(self, node: Node) -> str | None:
         """What a node counts as."""
         promised = node.allocated_to
-        gone = bool(promised) and not self._exists(promised or "")
+        gone = bool(promised) and not self._store.requests.exists(promised or "")
         if node.state in _ON_THEIR_WAY:
             return _BUILDING if gone or not promised else None
         if node.state is not NodeState.READY:
@@ -160,10 +160,6 @@ class Stock:
             # A client locks its nodes before it removes the request.
             return None if self._store.nodes.is_locked(node.id) else _READY
         return _READY if self._is_fulfilled(promised) else None
-
-    def _exists(self, request_id: str) -> bool:
-        requests = self._store.requests
-        return requests.get(request_id) is not None or request_id in requests.unreadable
 
     def _is_fulfilled(self, request_id: str) -> bool:
         request = self._store.requests.get(request_id)

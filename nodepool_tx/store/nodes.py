@@ -102,6 +102,10 @@ class NodeTable:
         entry = self._entries.get(node_id)
         return entry.node if entry else None
 
+    def exists(self, node_id: str) -> bool:
+        """There is a node of that id, readable or not."""
+        return self.get(node_id) is not None or node_id in self.unreadable
+
     def is_locked(self, node_id: str) -> bool:
         """Somebody holds the node's lock, or waits for it."""
         entry = self._entries.get(node_id)

@@ -54,6 +54,10 @@ class RequestTable:
     def get(self, request_id: str) -> NodeRequest | None:
         return self._requests.get(request_id)
 
+    def exists(self, request_id: str) -> bool:
+        """There is a request of that id, readable or not."""
+        return request_id in self._requests or request_id in self.unreadable
+
     def is_locked(self, request_id: str) -> bool:
         """Somebody holds the request's lock, or waits for it."""
         return bool(self._contenders.get(request_id))

@@ -268,10 +268,8 @@ class Launches:
         entry.cut = _Cut.LOST
         await self._catch_up()
         account, attempt = self._account, launch.attempt
-        nodes = account.store.nodes
-        exists = nodes.get(entry.node_id) is not None or entry.node_id in nodes.unreadable
         external_id = attempt.external_id if attempt is not None else None
-        if exists:
+        if account.store.nodes.exists(entry.node_id):
             self._log.warn(
                 "the launch of node {node_id} of {provider} is cut off, {reason}: it is left to "
                 "whoever takes it",

@@ -211,20 +211,16 @@ class Keeper:
             given = None
         unused = backing.empty
         if self._gives_up():
-            unused = not any(self._exists(slot.node_id) for _, slot in backing.held())
+            unused = not any(self._store.nodes.exists(slot.node_id) for _, slot in backing.held())
         return Situation(
             label=None if self._gives_up() else self._label(backing.label),
             request=request,
             node=node,
-            node_there=self._exists(backing.node or ""),
+            node_there=self._store.nodes.exists(backing.node or ""),
             given=given,
             unused=unused,
             referenced=unused and backing.node is not None and self._is_referenced(backing.node),
         )
-
-    def _exists(self, node_id: str) -> bool:
-        nodes = self._store.nodes
-        return nodes.get(node_id) is not None or node_id in nodes.unreadable
 
     def _is_referenced(self, backing_node: str) -> bool:
         return any(
