@@ -54,6 +54,7 @@ class Addresses:
     :ivar interface_ip: the one to use it by: on the network that is meant for
         it, else the public one, version 4 before version 6, else the private
         one; from inside the cloud the private one first.
+    :ivar private_ipv4: the public one where there is no other.
     """
 
     interface_ip: str | None = None
@@ -116,7 +117,8 @@ def choose(
         ),
         public_ipv4=public_ipv4,
         public_ipv6=public_ipv6,
-        private_ipv4=private_ipv4,
+        # Jobs that connect nodes with each other count on there being one.
+        private_ipv4=private_ipv4 or public_ipv4,
         private_ipv6=private_ipv6,
     )
 

@@ -54,7 +54,7 @@ CASES: dict[str, tuple[Any, ...]] = {
     "external network with private numbers": (
         {"provider": [entry("10.9.0.1")]},
         ("provider",),
-        ("10.9.0.1", None, None, None, "10.9.0.1"),
+        ("10.9.0.1", "10.9.0.1", None, None, "10.9.0.1"),
     ),
     "external before floating": (
         {"net": [entry("10.0.0.1"), entry("172.24.4.9", "floating")], "ext": [entry("10.9.0.1")]},
@@ -126,6 +126,15 @@ def test_the_network_to_use_servers_by() -> None:
     assert (found.interface_ip, found.public_ipv4) == ("10.0.0.1", "8.8.8.8")
     outlook = Outlook(default_interface="elsewhere")
     assert choose(read_addresses(servers), outlook).interface_ip == "8.8.8.8"
+
+
+def test_no_private_address() -> None:
+    """A public address stands for the private one where there is none, as with Nodepool 11."""
+    only_public = {"ext": [entry("8.8.8.8")]}
+    assert chosen(only_public) == ("8.8.8.8", "8.8.8.8", None, None, "8.8.8.8")
+    assert chosen({}, access_ipv4="192.0.2.1")[:2] == ("192.0.2.1", "192.0.2.1")
+    only_six = {"ext": [entry("2001:db8::1")]}
+    assert chosen(only_six) == (None, None, "2001:db8::1", None, "2001:db8::1")
 
 
 @pytest.mark.parametrize("raw", [{}, {"addresses": None}, {"addresses": {}}])
