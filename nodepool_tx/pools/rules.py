@@ -106,7 +106,8 @@ def judge(wish: Wish, me: PoolView, online: Iterable[PoolComponent]) -> Verdict:
     if not me.enabled:
         return Verdict(Answer.DECLINE, "the pool is disabled by max-servers")
     if missing:
-        return Verdict(Answer.DECLINE, f"no pool online has {', '.join(missing)}")
+        nobody = "none of the pools left" if wish.declined_by else "no pool online"
+        return Verdict(Answer.DECLINE, f"{nobody} has {', '.join(missing)}")
     if not me.launches and (wish.min_ready or not wish.reuse):
         return Verdict(Answer.DECLINE, "it asks for new nodes, and this pool launches none")
     return Verdict(Answer.SERVE)

@@ -446,7 +446,7 @@ class Taking:
         release_nodes(change, self._store, self._maker, request_id, nodes)
         await change.commit()
         self._log.info(
-            "request {request_id} {outcome}: its nodes are promised to nobody any more",
+            "request {request_id} {outcome}: its nodes are free for others",
             request_id=request_id,
             event_id=taken.request.event_id,
             outcome="is unreadable"

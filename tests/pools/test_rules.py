@@ -71,7 +71,9 @@ class JudgeTests(SynchronousTestCase):
     def test_labels_others_had_and_declined(self) -> None:
         """Those who have declined do not count among who can serve."""
         wish = Wish(("c",), declined_by=frozenset({"other"}))
-        self.assertIs(self.answer(wish, online("other", "c")), Answer.DECLINE)
+        verdict = self.judge(wish, online("other", "c"))
+        self.assertIs(verdict.answer, Answer.DECLINE)
+        self.assertEqual(verdict.reason, "none of the pools left has c")
 
     def test_own_registration_out_of_date(self) -> None:
         """A label the pool has lost is not left to the pool itself, still shown with it."""

@@ -67,7 +67,8 @@ def fate_of(node: Node, now: Situation) -> Verdict:
             return _KEEP
         return Verdict(Fate.DELETE, "its label is not configured")
     if state in RETURNED_STATES:
-        return Verdict(Fate.DELETE, f"it is {state.value}")
+        somebody_said_so = state is NodeState.DELETING
+        return Verdict(Fate.DELETE, "it is to go" if somebody_said_so else f"it is {state.value}")
     return _KEEP
 
 

@@ -67,7 +67,7 @@ class Known:
         if flavor is None:
             wanted = f"with {ram} MiB or more" if ram else f"called {name}"
             among = f" and {name} in its name" if ram and name else ""
-            raise InvalidConfiguration(f"label {label.name}: there is no flavor {wanted}{among}")
+            raise InvalidConfiguration(f"there is no flavor {wanted}{among}")
         return flavor
 
     async def image(self, image: OpenStackImage) -> str | None:

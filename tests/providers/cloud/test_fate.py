@@ -20,6 +20,14 @@ def test_returned(state: NodeState, configured: bool) -> None:
     assert fate(state, configured=configured) is Fate.DELETE
 
 
+@pytest.mark.parametrize(
+    ("state", "reason"), [(NodeState.USED, "it is used"), (NodeState.DELETING, "it is to go")]
+)
+def test_reasons(state: NodeState, reason: str) -> None:
+    """Why it is deleted is said in words."""
+    assert fate_of(Node(id="1", state=state), Situation(configured=True)).reason == reason
+
+
 @pytest.mark.parametrize("state", [NodeState.HOLD, NodeState.TESTING])
 @pytest.mark.parametrize("configured", [True, False])
 def test_kept(state: NodeState, configured: bool) -> None:
