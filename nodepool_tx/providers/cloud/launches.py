@@ -68,6 +68,7 @@ class Launches:
         #: What is left to do after launches that came to nothing.
         self._cleaning = Tracker(account.clock)
         self._open = True
+        self._stopped = False
 
     def __len__(self) -> int:
         return len(self._entries) + len(self._cleaning)
@@ -232,6 +233,7 @@ class Launches:
         Fires when nothing is under way.
         """
         self.close()
+        self._stopped = True
         stopped = [entry.task for entry in self._entries.values() if not entry.cut]
         self.cut_off()
         for task in self._tracker.tasks():
@@ -247,6 +249,7 @@ class Launches:
     def open(self) -> None:
         """Start what is asked for from now on."""
         self._open = True
+        self._stopped = False
 
     def idle(self) -> Deferred[None]:
         """Fires when nothing is under way."""
@@ -281,12 +284,14 @@ class Launches:
             return
         self._log.warn(
             "the launch of node {node_id} of {provider} is cut off, somebody has removed the "
-            "node: what was made for it is deleted",
+            "node: what was made for it {outcome}",
             node_id=entry.node_id,
             provider=account.name,
             external_id=external_id,
+            outcome="is left to the next sweep" if self._stopped else "is deleted",
         )
-        if attempt is not None and (external_id is not None or attempt.unknown):
+        made = attempt is not None and (external_id is not None or attempt.unknown)
+        if made and not self._stopped:
             what = f"deleting what is left of node {entry.node_id}"
             self._cleaning.run(what, self._delete_left(entry.node_id, external_id))
 
