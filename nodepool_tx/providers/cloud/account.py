@@ -13,6 +13,7 @@ from nodepool_tx.config.cloud import CloudLabel, CloudPool, CloudProvider
 from nodepool_tx.nodescan.interface import Scanner
 from nodepool_tx.providers.cloud.breaker import Breakers
 from nodepool_tx.providers.cloud.deletion import Deletions
+from nodepool_tx.providers.cloud.images import has_image
 from nodepool_tx.providers.cloud.interface import CloudAdapter
 from nodepool_tx.providers.cloud.offers import Offers
 from nodepool_tx.providers.cloud.pacing import Calls
@@ -59,3 +60,12 @@ class Account:
         """What is configured of a label in a pool."""
         found = self.pool(pool)
         return None if found is None else found.cloud_labels.get(name)
+
+    def impossible(self, pool: str, label: CloudLabel) -> str | None:
+        """Why the cloud cannot have servers of a label, as far as is known."""
+        offer = self.offers.of(pool, label.name)
+        if offer.impossible is not None:
+            return offer.impossible
+        if offer.image_there is False or not has_image(label, self.store.images, self.name):
+            return f"the image {label.image.name if label.image else ''} is not there"
+        return None

@@ -8,7 +8,6 @@ from nodepool_tx.model import Node, NodeRequest, NodeState
 from nodepool_tx.pools.interface import NodeMaker, Objection
 from nodepool_tx.providers.cloud.account import Account
 from nodepool_tx.providers.cloud.housekeeping import Housekeeping
-from nodepool_tx.providers.cloud.images import has_image
 from nodepool_tx.providers.cloud.launches import Launches
 from nodepool_tx.providers.cloud.records import planned
 from nodepool_tx.resources import Amounts
@@ -86,15 +85,10 @@ class Making:
         configured = account.label(pool, label)
         if configured is None:
             return Objection(f"there is no label {label} here", lasting=True)
-        offer = account.offers.of(pool, label)
-        if offer.impossible is not None:
-            return Objection(f"label {label} cannot be made: {offer.impossible}", lasting=True)
-        if offer.image_there is False or not has_image(
-            configured, account.store.images, account.name
-        ):
-            image = configured.image.name if configured.image is not None else ""
-            return Objection(f"the image {image} of label {label} is not there", lasting=True)
-        if offer.needs is None:
+        impossible = account.impossible(pool, configured)
+        if impossible is not None:
+            return Objection(f"label {label} cannot be made: {impossible}", lasting=True)
+        if account.offers.of(pool, label).needs is None:
             return Objection(f"what label {label} needs is not known yet", lasting=False)
         if account.quota.refusal is not None:
             return Objection(account.quota.refusal, lasting=False)

@@ -85,10 +85,10 @@ def describe(
         calls=account.calls.counts,
         waiting_calls=account.calls.pacer.waiting,
         impossible={
-            f"{pool.name}/{label}": offer.impossible
+            f"{pool.name}/{name}": why
             for pool in account.config.pools
-            for label in pool.cloud_labels
-            if (offer := account.offers.of(pool.name, label)).impossible is not None
+            for name, label in pool.cloud_labels.items()
+            if (why := account.impossible(pool.name, label)) is not None
         },
     )
 

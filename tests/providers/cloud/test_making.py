@@ -77,15 +77,21 @@ class Answers(MakingTestCase):
         objection = service.making.objection("main", ["small"])
         assert objection is not None
         self.assertIn("debian", objection.reason)
+        (trouble,) = service.status().troubles
+        self.assertEqual(trouble, "label main/small cannot be made: the image debian is not there")
         self.world.cloud.missing_images.clear()
         self.world.wait(130)
         self.assertIsNone(service.making.objection("main", ["small"]))
+        self.assertEqual(service.status().troubles, ())
 
     def test_disk_image(self) -> None:
         """A label with a disk image is objected to until an upload of it is ready."""
         label = cloud_label("small", image=CloudImage(name="own", diskimage=True))
         service = self.provide(label)
-        self.assertIsNotNone(service.making.objection("main", ["small"]))
+        objection = service.making.objection("main", ["small"])
+        assert objection is not None
+        self.assertIn("the image own is not there", objection.reason)
+        self.assertIn(objection.reason.partition(": ")[2], service.status().troubles[0])
         told: list[bool] = []
         service.making.subscribe(lambda: told.append(True))
         upload = ImageUpload(state=ImageState.READY, state_time=1.0, external_id="i1")
