@@ -103,6 +103,10 @@ class Patience:
         if age is not None:
             self._reservations.forget(self._pool, age)
 
+    def have_room(self) -> tuple[str, ...]:
+        """The requests for which room is kept."""
+        return tuple(self._with_room)
+
     def _expect_end(self) -> None:
         if self._next_end is None and self._ends:
             left = min(self._ends.values()) - self._clock.seconds()

@@ -297,6 +297,10 @@ class PoolService(Service):
         first = group.first()
         if first is None:
             return
+        for kept in self._patience.have_room():
+            if kept in group and kept != first[1]:
+                # Another of its group goes before it, and would wait for that room for ever.
+                self._patience.forget_room(kept)
         if group.verdict is None:
             group.verdict = self._deciding.judge(group.wish, me, self._store.components.pools())
         request = self._store.requests.get(first[1])

@@ -362,6 +362,18 @@ class StarvationTests(MakingTestCase):
         self.settle()
         self.assert_served(request_id, node_id)
 
+    def test_equal_one_goes_before_it(self) -> None:
+        """What is kept for it is not kept from an equal request that goes before it."""
+        self.clock.advance(PATIENCE + 1)
+        self.give_back(self.running.pop())
+        self.assert_waits(self.large)
+        labels = self.request(self.large).node_types
+        urgent = self.add_request(*labels, precedence=50)
+        self.settle()
+        while self.running:
+            self.give_back(self.running.pop())
+        self.assertEqual(self.state(urgent), "pending")
+
     def test_withdrawn(self) -> None:
         """When it is withdrawn nothing is kept any more."""
         self.clock.advance(PATIENCE + 1)

@@ -54,9 +54,6 @@ RESTLESS = 200_000
 #: Seconds after which all must be in order when nothing is in the way any more.
 MENDING = 2400.0
 
-#: Farms that were: what was killed in one would end noisily in the middle of another.
-_REMAINS: list[Farm] = []
-
 
 class ProcessClock:
     """Time as one process sees it: it has none any more when it was killed."""
@@ -91,7 +88,11 @@ class ProcessClock:
         for each in self.getDelayedCalls():
             each.delay(1e12)
 
+    def revive(self) -> None:
+        self.dead = False
+
     def bury(self) -> None:
+        """Call off what is left."""
         for each in self.getDelayedCalls():
             each.cancel()
 
@@ -252,7 +253,6 @@ class Farm:
     """Everything there is, and what happens to it."""
 
     def __init__(self, latency: float = 0.0) -> None:
-        _REMAINS.append(self)
         self.clock = Clock()
         self.clock.advance(1_700_000_000)
         self.zookeeper = MemoryZookeeper(self.clock, latency=latency)
@@ -303,12 +303,15 @@ class Farm:
     def close(self) -> None:
         """Stop everything that runs; it leaves nothing behind."""
         try:
-            for process in self.processes:
+            for process in (*self.processes, *self.dead):
+                # Those that were killed as well: they would end noisily some time.
+                process.clock.revive()
                 self.inspector.resume(process.client)
                 stopped = process.root.stopService()
                 self.wait(30.0, 1.0)
                 assert stopped.called, f"{process.host} does not stop"
-            for process in self.dead:
+                left = process.clock.getDelayedCalls()
+                assert process in self.dead or not left, f"{process.host} leaves {left}"
                 process.clock.bury()
             self.user.close()
             self.settle()
@@ -369,6 +372,9 @@ class Farm:
         if not stopped.called:
             self.processes.append(process)
             self.kill(process)
+        else:
+            left = process.clock.getDelayedCalls()
+            assert not left, f"{process.host} leaves {left}"
 
     # -- looking ---------------------------------------------------------
 
@@ -514,7 +520,10 @@ class Farm:
                 assert nodes.get(node_id) == record, f"{record} became {nodes.get(node_id)}"
         taken = {lease.request_id for lease in self.leases}
         for request in requests.values():
-            if request.state is RequestState.FULFILLED and request.id not in taken:
+            if request.is_min_ready or request.id in taken:
+                # What is made for the stock is promised to nobody.
+                continue
+            if request.state is RequestState.FULFILLED:
                 assert len(request.nodes) == len(request.node_types)
                 given.update(request.nodes)
         for node_id in self.held:

@@ -12,7 +12,7 @@ from random import Random
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from kazoo.exceptions import ConnectionLoss
 
@@ -508,7 +508,14 @@ numbers = st.integers(0, 999)
 
 
 @given(numbers, st.lists(st.tuples(st.sampled_from(NAMES), numbers), max_size=40))
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    # A failure is made shorter by hand: that takes long.
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)
 def test_any_schedule(number: int, steps: Steps) -> None:
     """Whatever happens, in the end all requests are answered and nothing is left over."""
     run(number, steps)
@@ -516,6 +523,44 @@ def test_any_schedule(number: int, steps: Steps) -> None:
 
 #: What went wrong once: a schedule's number, and its steps.
 FOUND: dict[str, tuple[int, Steps]] = {
+    "room kept for a request that an equal one has overtaken": (
+        10192,
+        [
+            ("moments", 667),
+            ("kill_soon", 725),
+            ("kill_soon", 752),
+            ("ask", 477),
+            ("moments", 773),
+            ("fail_servers", 841),
+            ("give_back", 474),
+            ("withdraw", 459),
+            ("ask", 883),
+            ("restart", 972),
+            ("withdraw", 552),
+            ("expire", 603),
+            ("kill_soon", 92),
+            ("restart", 156),
+            ("ask", 300),
+            ("fail_calls", 789),
+            ("kill_soon", 998),
+            ("lose_server", 76),
+            ("give_back", 918),
+            ("ask", 74),
+            ("withdraw", 18),
+            ("wait", 940),
+            ("ask", 161),
+            ("outage", 9),
+            ("wait", 26),
+            ("fail_calls", 171),
+            ("interfere", 166),
+            ("wait", 376),
+            ("kill_soon", 589),
+            ("ask", 533),
+            ("ask", 719),
+            ("start", 963),
+        ],
+    ),
+    "a node removed as its launcher stops": (10010, [("interfere", 215), ("restart", 966)]),
     "stopped while a pool that drains is taken off": (104, [("reload", 534), ("restart", 751)]),
     "a pool that takes itself to be short of room for ever": (
         2229,
