@@ -7,6 +7,7 @@ import math
 import pytest
 
 from nodepool_tx.config import FrozenMapping
+from nodepool_tx.config.cloud import CloudPool
 from nodepool_tx.config.openstack import (
     OpenStackImage,
     OpenStackLabel,
@@ -340,3 +341,11 @@ def test_the_last_of_a_name_counts() -> None:
     """As in Nodepool 11, which says nothing about it."""
     second = "{name: a, cloud-image: x, min-ram: 2}"
     assert label_of(written(label=f"{LABEL}, {second}")).min_ram == 2
+
+
+def test_limits_of_what_one_driver_counts() -> None:
+    """A pool may have limits of resources that only its driver knows of."""
+    pool = CloudPool(
+        name="p", provider_name="c", max_servers=3, max_resources=FrozenMapping({"gpu": 2.0})
+    )
+    assert pool.limits == {"instances": 3, "gpu": 2}
