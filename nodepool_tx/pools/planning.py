@@ -17,7 +17,7 @@ from nodepool_tx.model import Node, NodeRequest, NodeState
 from nodepool_tx.pools.accounts import Charge
 from nodepool_tx.pools.interface import NodeMaker, Objection, PoolSettings
 from nodepool_tx.pools.selection import choose
-from nodepool_tx.resources import Amounts, lowest
+from nodepool_tx.resources import Amounts, lowest, total
 from nodepool_tx.store.nodes import NodeTable
 from nodepool_tx.store.usage import Account, resources_of
 from nodepool_tx.txzookeeper.lock import Lock
@@ -99,12 +99,14 @@ class Planner:
         """What nodes for these labels count for when there are none; None if unknown."""
         accounts = self._accounts_of_new(tenant)
         if self._maker is None:
-            return tuple(Charge(accounts, {"instances": 1}) for _ in labels)
-        needs = {
-            label: self._maker.needs(self._settings.name, label) for label in dict.fromkeys(labels)
-        }
-        charges = [Charge(accounts, need) for label in labels if (need := needs[label]) is not None]
-        return tuple(charges) if len(charges) == len(labels) else None
+            return (Charge(accounts, {"instances": len(labels)}),)
+        needed: dict[str, float] = {}
+        for label, count in Counter(labels).items():
+            needs = self._maker.needs(self._settings.name, label)
+            if needs is None:
+                return None
+            needed = total(needed, {name: amount * count for name, amount in needs.items()})
+        return (Charge(accounts, needed),)
 
     def plan(
         self,
