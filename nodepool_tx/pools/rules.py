@@ -10,13 +10,16 @@ request; so a thousand equal requests cost as much as one.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import attrs
 
 from nodepool_tx.model import NodeRequest, PoolComponent
 
 __all__ = ["Answer", "PoolView", "Verdict", "Wish", "all_declined", "judge"]
+
+#: Labels that are named where some are missing.
+MOST_LISTED = 10
 
 
 @attrs.frozen(cache_hash=True)
@@ -102,15 +105,21 @@ def judge(wish: Wish, me: PoolView, online: Iterable[PoolComponent]) -> Verdict:
         )
     missing = sorted(wanted - me.labels)
     if missing and any(pool.id != me.id for pool in candidates):
-        return Verdict(Answer.LEAVE, f"this pool has no {', '.join(missing)}, others have")
+        return Verdict(Answer.LEAVE, f"this pool has no {_listed(missing)}, others have")
     if not me.enabled:
         return Verdict(Answer.DECLINE, "the pool is disabled by max-servers")
     if missing:
         nobody = "none of the pools left" if wish.declined_by else "no pool online"
-        return Verdict(Answer.DECLINE, f"{nobody} has {', '.join(missing)}")
+        return Verdict(Answer.DECLINE, f"{nobody} has {_listed(missing)}")
     if not me.launches and (wish.min_ready or not wish.reuse):
         return Verdict(Answer.DECLINE, "it asks for new nodes, and this pool launches none")
     return Verdict(Answer.SERVE)
+
+
+def _listed(labels: Sequence[str]) -> str:
+    """Labels for people; a request may ask for thousands."""
+    more = len(labels) - MOST_LISTED
+    return ", ".join(labels[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def all_declined(declined_by: Iterable[str], online: Iterable[PoolComponent]) -> bool:

@@ -64,6 +64,12 @@ class JudgeTests(SynchronousTestCase):
         self.assertIs(verdict.answer, Answer.DECLINE)
         self.assertIn("c", verdict.reason)
 
+    def test_thousands_of_labels(self) -> None:
+        """Only some of them are named."""
+        reason = self.judge(Wish(tuple(f"l{number:04}" for number in range(5000)))).reason
+        self.assertTrue(reason.startswith("no pool online has l0000, l0001"), reason)
+        self.assertTrue(reason.endswith(", l0009 and 4990 more"), reason)
+
     def test_labels_others_have(self) -> None:
         """A request that others can serve and this pool cannot is left to them."""
         self.assertIs(self.answer(Wish(("a", "c")), online("other", "a", "c")), Answer.LEAVE)
