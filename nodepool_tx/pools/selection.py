@@ -37,8 +37,9 @@ def choose(
         for label in dict.fromkeys(labels)
     }
     matching = _Matching(labels, options)
-    for position in range(len(labels)):
-        matching.place(position)
+    for position, label in enumerate(labels):
+        if label not in matching.hopeless:
+            matching.place(position)
     return tuple(matching.chosen)
 
 
@@ -50,7 +51,8 @@ class _Matching:
         self._options = options
         #: How many of a label's options, from the first on, are taken.
         self._spent = dict.fromkeys(options, 0)
-        self._hopeless: set[str] = set()
+        #: Labels that found nothing, so that they need not be looked at again.
+        self.hopeless: set[str] = set()
         #: Node id to the position it serves.
         self._taken: dict[str, int] = {}
         self.chosen: list[Node | None] = [None] * len(labels)
@@ -60,8 +62,8 @@ class _Matching:
         node = self._next_free(label)
         if node is not None:
             self._take(node, position)
-        elif label not in self._hopeless and not self._displace(position):
-            self._hopeless.add(label)
+        elif not self._displace(position):
+            self.hopeless.add(label)
 
     def _take(self, node: Node, position: int) -> None:
         self._taken[node.id] = position
