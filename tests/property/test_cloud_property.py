@@ -7,7 +7,8 @@ can be written down and made shorter by leaving steps out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from random import Random
 
 import attrs
@@ -505,6 +506,13 @@ def generated(seed: int, length: int) -> Steps:
 
 
 numbers = st.integers(0, 999)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_left() -> Iterator[None]:
+    """What is left of killed processes ends here, and not in somebody else's tests."""
+    yield
+    gc.collect()
 
 
 @given(numbers, st.lists(st.tuples(st.sampled_from(NAMES), numbers), max_size=40))
