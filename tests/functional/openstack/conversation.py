@@ -351,7 +351,9 @@ class Conversation:
         self.said["then the other"] = page["servers"][0]["id"] == first
         await ask("by name", "compute", "GET", "/servers", query={"name": "with-port"})
         await ask("by status", "compute", "GET", "/servers", query={"status": "ERROR"})
-        await ask("page of ports", "network", "GET", "/ports", query={"limit": "1"})
+        # Of all ports together any could come first.
+        query = {"limit": "1", "device_id": first}
+        await ask("page of ports", "network", "GET", "/ports", query=query)
         for server_id in (first, second):
             await self._status("compute", "DELETE", f"/servers/{server_id}")
         for server_id in (first, second):
