@@ -32,4 +32,5 @@ class MetastaticClouds:
         return MetastaticAdapter(config, cloud)
 
 
-DRIVER = cloud_driver("metastatic", MetastaticProvider, MetastaticClouds().adapter)
+# Nodepool 11 keeps its slots in its memory: the nodes it carves are not in our table.
+DRIVER = cloud_driver("metastatic", MetastaticProvider, MetastaticClouds().adapter, shared=False)
