@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from kazoo.exceptions import NoNodeError
+from kazoo.exceptions import NoNodeError, NotEmptyError
 from twisted.internet.threads import deferToThread
 
 from nodepool_tx.store import paths
@@ -44,12 +44,16 @@ class Operated(CloudScene):
         self.assert_nothing_unforeseen()
 
     async def remove(self, node_id: str) -> None:
-        """Remove a record with its lock, as a person with ZooKeeper's own client does."""
+        """Remove a record with its lock, as a person with ZooKeeper's own client does.
+
+        Whose lock is taken away may ask for it again in between.
+        """
         path, lock = paths.node(node_id), paths.node_lock(node_id)
-        below = await self.sight.children(lock)
-        for each in (*(f"{lock}/{name}" for name in below), lock, path):
-            with contextlib.suppress(NoNodeError):
-                await self.hand.delete(each)
+        while node_id in await self.sight.children(paths.NODES):
+            below = await self.sight.children(lock)
+            for each in (*(f"{lock}/{name}" for name in below), lock, path):
+                with contextlib.suppress(NoNodeError, NotEmptyError):
+                    await self.hand.delete(each)
 
     async def written(self, node_id: str) -> bool:
         record = await self.sight.node(node_id)
