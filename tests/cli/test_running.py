@@ -7,7 +7,11 @@ import subprocess
 import sys
 
 PROGRAM = """
+import signal
 import sys
+# Whoever runs the tests may have been told to ignore them.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from nodepool_tx.cli.outcome import Complaint, ExitCode
