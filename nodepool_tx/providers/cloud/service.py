@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from nodepool_tx.config.cloud import CloudProvider
@@ -220,6 +221,8 @@ class CloudProviderService(MultiService):
         await gatherResults([pool.retired() for pool in self._pools])
         while len(self._launches) or len(self._removals):
             await gatherResults([self._launches.idle(), self._removals.idle()])
+            # What ends may have a last word, and what waits begins in another turn.
+            await deferLater(self._context.clock, 0)
 
     def resume(self) -> None:
         """See :meth:`ProviderService.resume`."""
