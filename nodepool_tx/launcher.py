@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.application.service import Service
@@ -129,8 +129,8 @@ class Presence(Service):
 class Launcher(Service):
     """Brings configurations into force: the first at the start, others as they come.
 
-    ``notices`` are said at the start, for everyone to see.  ``on_applied`` is
-    called whenever one came into force.
+    ``notices`` are said at the start, for everyone to see.  All of ``on_applied``
+    are called whenever one came into force.
 
     :ivar last_errors: why the newest configuration was refused, or None if it
         was not.
@@ -145,10 +145,10 @@ class Launcher(Service):
         session: Session,
         config: Config,
         notices: tuple[str, ...] = (),
-        on_applied: Callable[[], None] = lambda: None,
+        on_applied: Iterable[Callable[[], None]] = (),
     ) -> None:
         self.setName("launcher")
-        self._on_applied = on_applied
+        self._on_applied = tuple(on_applied)
         self._notices = notices
         self._reloader = reloader
         self._store = store
@@ -204,7 +204,11 @@ class Launcher(Service):
     def _apply(self, config: Config) -> None:
         for warning in config.warnings:
             self._log.warn("configuration: {warning}", warning=str(warning))
-        self._reloader.apply(config).addCallback(lambda _: self._on_applied())
+        self._reloader.apply(config).addCallback(self._applied)
+
+    def _applied(self, result: object) -> None:
+        for tell in self._on_applied:
+            tell()
 
     def _compare_zookeeper(self, config: Config) -> None:
         """Other servers of the ensemble can be taken up; all else waits for a start."""

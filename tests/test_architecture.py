@@ -28,6 +28,7 @@ MAY_USE = {
     "collecting": "",
     "config": "",
     "embedded": "",
+    "events": "",
     "logs": "",
     "model": "",
     "names": "",
@@ -41,8 +42,9 @@ MAY_USE = {
     # What is in ZooKeeper, and who is given what of it.
     "store": "model txzookeeper work",
     "pools": "model resources store txzookeeper work",
+    "reports": "model",
     # Where nodes come from; drivers know all but each other.
-    "providers": "config nodescan pools store txzookeeper work",
+    "providers": "config events nodescan pools store txzookeeper work",
     "providers.cloud": (
         "config model nodescan periodic pools providers resources store txzookeeper work"
     ),
@@ -60,10 +62,11 @@ MAY_USE = {
     "signals": "reload store",
     # The two places where everything is put together.
     "tap": (
-        "collecting config embedded janitor launcher logs minready names nodescan pools providers "
-        "reload root signals store txzookeeper"
+        "collecting config embedded events janitor launcher logs minready names nodescan options "
+        "pools providers reload root signals store txzookeeper"
     ),
-    "cli": "config embedded logs model names pools resources store txzookeeper",
+    "options": "config embedded logs",
+    "cli": "config embedded logs model names pools reports resources store txzookeeper",
     # For tests, ours and others'.
     "testing": "nodescan txzookeeper",
 }

@@ -9,7 +9,7 @@ import pytest
 from nodepool_tx.cli.main import VERBS
 from nodepool_tx.cli.options import parse
 from nodepool_tx.cli.outcome import ExitCode
-from nodepool_tx.tap import INTERVALS, Options
+from nodepool_tx.options import INTERVALS, Options
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()

@@ -9,7 +9,7 @@ import sys
 
 from twisted.scripts.twistd import ServerOptions
 
-from nodepool_tx.tap import Options
+from nodepool_tx.options import Options
 
 UNIT = pathlib.Path(__file__).resolve().parents[1] / "etc" / "nodepool-launcher.service"
 

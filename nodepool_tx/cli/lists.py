@@ -10,7 +10,9 @@ from twisted.internet.defer import Deferred
 
 from nodepool_tx.cli.gathering import gathered
 from nodepool_tx.cli.outcome import Complaint, ExitCode
-from nodepool_tx.cli.reports import (
+from nodepool_tx.cli.visit import Visit
+from nodepool_tx.model import Node
+from nodepool_tx.reports.lists import (
     Report,
     image_report,
     label_report,
@@ -18,8 +20,6 @@ from nodepool_tx.cli.reports import (
     provider_node_report,
     request_report,
 )
-from nodepool_tx.cli.visit import Visit
-from nodepool_tx.model import Node
 from nodepool_tx.store import paths
 from nodepool_tx.txzookeeper.interface import ZookeeperAPI
 

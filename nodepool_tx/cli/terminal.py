@@ -10,7 +10,7 @@ from typing import TextIO
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-from nodepool_tx.cli.table import printable
+from nodepool_tx.reports.table import printable
 
 __all__ = ["Terminal"]
 

@@ -14,11 +14,11 @@ from twisted.internet.task import deferLater
 from nodepool_tx.cli.gathering import first_of
 from nodepool_tx.cli.lease import Lease
 from nodepool_tx.cli.outcome import Complaint, ExitCode
-from nodepool_tx.cli.reports import node_report
 from nodepool_tx.cli.ssh import host_of, is_ssh, remote_words, ssh_words
-from nodepool_tx.cli.table import printable, render_table
 from nodepool_tx.cli.visit import Visit
 from nodepool_tx.model import Node, NodeRequest
+from nodepool_tx.reports.lists import node_report
+from nodepool_tx.reports.table import printable, render_table
 from nodepool_tx.txzookeeper.interface import SessionState
 
 __all__ = ["Use"]

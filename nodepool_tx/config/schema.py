@@ -13,6 +13,7 @@ import attrs
 
 from nodepool_tx.config.errors import ConfigWarning
 from nodepool_tx.config.frozen import Frozen, FrozenMapping
+from nodepool_tx.config.operations import Operations
 
 __all__ = [
     "DEFAULT_PRIORITY",
@@ -241,6 +242,7 @@ class Config:
     build_log_retention: int = 7
     max_hold_age: float = math.inf
     webapp: Webapp = attrs.field(factory=Webapp)
+    operations: Operations = attrs.field(factory=Operations)
     tenant_resource_limits: FrozenMapping[str, FrozenMapping[str, float]] = attrs.field(
         factory=FrozenMapping
     )

@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from nodepool_tx.config.schema import ProviderConfig
+from nodepool_tx.events import Events
 from nodepool_tx.nodescan.interface import Scanner
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.reservations import Reservations
@@ -87,6 +88,7 @@ class ProviderContext:
     :ivar reservations: what all pools of this process are about to give out.
     :ivar reactor: for drivers that open connections of their own; None where
         there is no network, as in tests on a virtual clock.
+    :ivar events: where to tell what has happened, for those who count it.
     :ivar offload: runs a function in a thread and fires with its result; for
         libraries that have no asynchronous form.
     """
@@ -100,6 +102,7 @@ class ProviderContext:
     intervals: Intervals
     reactor: Any = None
     offload: Callable[[Callable[[], Any]], Deferred[Any]] | None = None
+    events: Events = attrs.field(factory=Events)
     reservations: Reservations = attrs.field(
         default=attrs.Factory(
             lambda self: Reservations(self.store, self.tenant_limits), takes_self=True

@@ -1,8 +1,10 @@
 """Where Nodepool 11 keeps what in ZooKeeper, and the way back from a path.
 
-Only three are ours: ``OWNERS``, the lock that says which launcher looks after
-the nodes of a provider, ``DRAINING``, the providers being emptied, and
-``TENANTS``, the fences of tenants with limits.
+These are ours: ``OWNERS``, the lock that says which launcher looks after
+the nodes of a provider, ``DRAINING``, the providers being emptied, ``TENANTS``,
+the fences of tenants with limits, ``MAINTENANCE``, what an operator took out of
+service, ``LEASES``, nodes lent over HTTP, and ``QUESTIONS``, what somebody asks
+all launchers.
 """
 
 from __future__ import annotations
@@ -19,9 +21,24 @@ IMAGES = f"{ROOT}/images"
 OWNERS = f"{ROOT}/owners"
 DRAINING = f"{ROOT}/draining"
 TENANTS = f"{ROOT}/tenants"
+MAINTENANCE = f"{ROOT}/maintenance"
+LEASES = f"{ROOT}/leases"
+QUESTIONS = f"{ROOT}/questions"
 
 #: What must exist before anything is watched.
-SKELETON = (NODES, REQUESTS, REQUEST_LOCKS, COMPONENTS, ELECTIONS, OWNERS, DRAINING, TENANTS)
+SKELETON = (
+    NODES,
+    REQUESTS,
+    REQUEST_LOCKS,
+    COMPONENTS,
+    ELECTIONS,
+    OWNERS,
+    DRAINING,
+    TENANTS,
+    MAINTENANCE,
+    LEASES,
+    QUESTIONS,
+)
 
 
 def node(node_id: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from nodepool_tx.embedded.layout import Layout, Lock
-from nodepool_tx.tap import Options
+from nodepool_tx.options import Options
 from tests.functional.launcher.process import ROOT, LauncherProcess
 from tests.functional.launcher.settings import SIMULATED, configuration, host, provider
 

@@ -171,7 +171,7 @@ class Process:
             random=Random(self.number).random,
         )
         self.launcher = Launcher(
-            self.reloader, self.store, cast(Any, None), config, (), self.min_ready.reconfigure
+            self.reloader, self.store, cast(Any, None), config, (), [self.min_ready.reconfigure]
         )
         self.janitor = Janitor(
             cast(Any, clock),

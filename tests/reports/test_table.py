@@ -1,6 +1,6 @@
 """Tables of plain text."""
 
-from nodepool_tx.cli.table import cell, printable, render_table
+from nodepool_tx.reports.table import cell, printable, render_table
 
 
 def test_a_table_is_framed_and_left_aligned() -> None:

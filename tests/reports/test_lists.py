@@ -2,7 +2,8 @@
 
 import json
 
-from nodepool_tx.cli.reports import (
+from nodepool_tx.model import Node, NodeRequest, NodeState, PoolComponent, RequestState
+from nodepool_tx.reports.lists import (
     image_report,
     label_report,
     node_report,
@@ -10,7 +11,6 @@ from nodepool_tx.cli.reports import (
     request_report,
     show_age,
 )
-from nodepool_tx.model import Node, NodeRequest, NodeState, PoolComponent, RequestState
 
 NODE = Node(
     id="0000000007",

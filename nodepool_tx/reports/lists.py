@@ -12,8 +12,8 @@ from typing import Any
 
 import attrs
 
-from nodepool_tx.cli.table import render_table
 from nodepool_tx.model import Node, NodeRequest, PoolComponent
+from nodepool_tx.reports.table import render_table
 
 __all__ = [
     "Report",
