@@ -26,6 +26,8 @@ __all__ = [
     "ImageState",
     "ImageUpload",
     "LauncherComponent",
+    "Maintenance",
+    "MaintenanceMode",
     "Node",
     "NodeRequest",
     "NodeState",
@@ -323,3 +325,42 @@ class PoolComponent:
 
 
 Component = LauncherComponent | PoolComponent
+
+
+class MaintenanceMode(str, enum.Enum):
+    """How something was taken out of service."""
+
+    #: To be emptied; comes back when somebody returns it.
+    DRAIN = "drain"
+    #: Worked on; comes back by itself at a given time, if there is one.
+    MAINTAIN = "maintain"
+
+
+@attrs.frozen(kw_only=True)
+class Maintenance:
+    """A static host or a whole provider that an operator took out of service.
+
+    It is given no new work, jobs that run there end in their own time, and its
+    free nodes leave ZooKeeper, whoever's launcher looks after them.
+
+    :ivar host: the host's name as in the configuration, wherever it is listed;
+        None if it is a provider.
+    :ivar provider: the provider's name; None if it is a host.
+    :ivar since: when it was taken out (seconds since the epoch).
+    :ivar until: when it returns by itself.
+    :ivar by: who did it.
+    """
+
+    mode: MaintenanceMode
+    host: str | None = None
+    provider: str | None = None
+    reason: str = ""
+    since: float = 0.0
+    until: float | None = None
+    by: str = ""
+    version: int = attrs.field(default=-1, eq=False)
+
+    @property
+    def target(self) -> str:
+        """What was taken out of service, in words."""
+        return f"host {self.host}" if self.host is not None else f"provider {self.provider}"
