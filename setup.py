@@ -9,7 +9,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=[*find_packages(include=["nodepool_tx", "nodepool_tx.*"]), "twisted.plugins"],
-    package_data={"nodepool_tx": ["py.typed"]},
+    package_data={"nodepool_tx": ["py.typed", "web/dashboard/*"]},
     install_requires=[
         "Twisted[tls,conch]>=24.10",
         "Automat>=24.8",
@@ -19,10 +19,15 @@ setup(
         "treq>=24.9",
         "keystoneauth1>=5.8",
         "openstacksdk>=4.0",
+        "klein>=24.8",
+        "prometheus_client>=0.21",
+        "ldap3>=2.9.1",
     ],
     extras_require={
         "test": [
             "pytest>=8",
+            "schemathesis>=4",
+            "selenium>=4.25",
             "hypothesis>=6.100",
             "mypy>=1.11",
             "mypy-zope",
