@@ -10,13 +10,13 @@ request; so a thousand equal requests cost as much as one.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
 from nodepool_tx.model import NodeRequest, PoolComponent
 
-__all__ = ["Answer", "PoolView", "Verdict", "Wish", "all_declined", "judge"]
+__all__ = ["Answer", "PoolView", "Verdict", "Wish", "all_declined", "judge", "verdicts"]
 
 #: Labels that are named where some are missing.
 MOST_LISTED = 10
@@ -75,16 +75,31 @@ class Answer(enum.Enum):
 
 @attrs.frozen
 class Verdict:
-    """An answer, and why in words for people."""
+    """An answer, and why in words for people.
+
+    :ivar rule: which rule says so, for programs.
+    """
 
     answer: Answer
     reason: str = ""
+    rule: str = attrs.field(default="", eq=False)
 
 
 def judge(wish: Wish, me: PoolView, online: Iterable[PoolComponent]) -> Verdict:
     """What pool ``me`` does about a request, given all pools online."""
-    if me.id in wish.declined_by:
-        return Verdict(Answer.LEAVE, "this pool has declined it")
+    for each in verdicts(wish, me, online):
+        if each.answer is not Answer.SERVE:
+            return each
+    return Verdict(Answer.SERVE)
+
+
+def verdicts(wish: Wish, me: PoolView, online: Iterable[PoolComponent]) -> Iterator[Verdict]:
+    """What each rule says, in the order in which they apply.
+
+    The first that does not say :attr:`Answer.SERVE` counts; what comes after
+    it is as if that one had.
+    """
+    yield _not_declined(wish, me)
     wanted = frozenset(wish.labels)
     candidates = [
         pool
@@ -92,28 +107,70 @@ def judge(wish: Wish, me: PoolView, online: Iterable[PoolComponent]) -> Verdict:
         if pool.id not in wish.declined_by and wanted <= pool.supported_labels
     ]
     rivals = [pool for pool in candidates if pool.provider_name == wish.provider] or candidates
-    if rivals is not candidates and wish.provider != me.provider:
-        return Verdict(Answer.YIELD, f"it asks for provider {wish.provider}, which is online")
+    yield _of_the_provider(wish, me, rivals is not candidates)
     # Where a provider is named, others yield to it; it must not yield to them.
+    yield _first_in_line(me, rivals)
+    yield _has_labels(wish, me, any(pool.id != me.id for pool in candidates))
+    yield _enabled(me)
+    yield _may_be_new(wish, me)
+
+
+def _not_declined(wish: Wish, me: PoolView) -> Verdict:
+    if me.id in wish.declined_by:
+        return Verdict(Answer.LEAVE, "this pool has declined it", "declined")
+    return Verdict(Answer.SERVE, "this pool has not declined it", "declined")
+
+
+def _of_the_provider(wish: Wish, me: PoolView, others_are: bool) -> Verdict:
+    if wish.provider is None:
+        return Verdict(Answer.SERVE, "it names no provider", "provider")
+    if wish.provider == me.provider:
+        return Verdict(Answer.SERVE, f"it asks for provider {wish.provider}", "provider")
+    if others_are:
+        reason = f"it asks for provider {wish.provider}, which is online"
+        return Verdict(Answer.YIELD, reason, "provider")
+    reason = f"provider {wish.provider}, which it asks for, is not online for it"
+    return Verdict(Answer.SERVE, reason, "provider")
+
+
+def _first_in_line(me: PoolView, rivals: Iterable[PoolComponent]) -> Verdict:
     ahead = [pool for pool in rivals if pool.priority < me.priority and not pool.paused]
-    if ahead:
-        first = min(ahead, key=lambda pool: pool.priority)
-        return Verdict(
-            Answer.YIELD,
-            f"pool {first.provider_name}/{first.name} has priority {first.priority}, "
-            f"this one {me.priority}",
-        )
-    missing = sorted(wanted - me.labels)
-    if missing and any(pool.id != me.id for pool in candidates):
-        return Verdict(Answer.LEAVE, f"this pool has no {_listed(missing)}, others have")
-    if not me.enabled:
-        return Verdict(Answer.DECLINE, "the pool is disabled by max-servers")
-    if missing:
-        nobody = "none of the pools left" if wish.declined_by else "no pool online"
-        return Verdict(Answer.DECLINE, f"{nobody} has {_listed(missing)}")
-    if not me.launches and (wish.min_ready or not wish.reuse):
-        return Verdict(Answer.DECLINE, "it asks for new nodes, and this pool launches none")
-    return Verdict(Answer.SERVE)
+    if not ahead:
+        reason = f"no pool that has room comes before priority {me.priority}"
+        return Verdict(Answer.SERVE, reason, "priority")
+    first = min(ahead, key=lambda pool: pool.priority)
+    reason = (
+        f"pool {first.provider_name}/{first.name} has priority {first.priority}, "
+        f"this one {me.priority}"
+    )
+    return Verdict(Answer.YIELD, reason, "priority")
+
+
+def _has_labels(wish: Wish, me: PoolView, others_have: bool) -> Verdict:
+    missing = sorted(set(wish.labels) - me.labels)
+    if not missing:
+        reason = f"this pool has {_listed(tuple(dict.fromkeys(wish.labels)))}"
+        return Verdict(Answer.SERVE, reason, "labels")
+    if others_have:
+        reason = f"this pool has no {_listed(missing)}, others have"
+        return Verdict(Answer.LEAVE, reason, "labels")
+    nobody = "none of the pools left" if wish.declined_by else "no pool online"
+    return Verdict(Answer.DECLINE, f"{nobody} has {_listed(missing)}", "labels")
+
+
+def _enabled(me: PoolView) -> Verdict:
+    if me.enabled:
+        return Verdict(Answer.SERVE, "the pool is enabled", "enabled")
+    return Verdict(Answer.DECLINE, "the pool is disabled by max-servers", "enabled")
+
+
+def _may_be_new(wish: Wish, me: PoolView) -> Verdict:
+    if not (wish.min_ready or not wish.reuse):
+        return Verdict(Answer.SERVE, "nodes in stock will do", "reuse")
+    if me.launches:
+        return Verdict(Answer.SERVE, "it asks for new nodes, which this pool launches", "reuse")
+    reason = "it asks for new nodes, and this pool launches none"
+    return Verdict(Answer.DECLINE, reason, "reuse")
 
 
 def _listed(labels: Sequence[str]) -> str:
