@@ -9,7 +9,7 @@ all launchers.
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 ROOT = "/nodepool"
 NODES = f"{ROOT}/nodes"
@@ -87,6 +87,23 @@ def image_upload(image: str, build_id: str, provider: str, upload_id: str) -> st
 def tenant(name: str) -> str:
     """The fence of a tenant, whose name may hold anything."""
     return f"{TENANTS}/{quote(name, safe='').replace('.', '%2E')}"
+
+
+def maintenance_of_host(name: str) -> str:
+    return f"{MAINTENANCE}/host-{quote(name, safe='')}"
+
+
+def maintenance_of_provider(name: str) -> str:
+    return f"{MAINTENANCE}/provider-{quote(name, safe='')}"
+
+
+def maintained(name: str) -> tuple[str | None, str | None] | None:
+    """Which host or which provider a znode below ``MAINTENANCE`` is about, from its name."""
+    kind, _, quoted = name.partition("-")
+    target = unquote(quoted)
+    if not target or kind not in ("host", "provider") or quote(target, safe="") != quoted:
+        return None
+    return (target, None) if kind == "host" else (None, target)
 
 
 def min_ready_election(label: str) -> str:

@@ -22,6 +22,7 @@ from nodepool_tx.store.change import Change, Uncertain, connection_errors
 from nodepool_tx.store.components import ComponentTable
 from nodepool_tx.store.fences import FenceTable
 from nodepool_tx.store.images import ImageTable, has_image_data
+from nodepool_tx.store.maintenance import MaintenanceTable
 from nodepool_tx.store.nodes import NodeTable
 from nodepool_tx.store.registration import Registration
 from nodepool_tx.store.requests import RequestTable
@@ -50,8 +51,10 @@ class Store(Service):
         self._component_cache = TreeCache(client, paths.COMPONENTS)
         self._image_cache = TreeCache(client, paths.IMAGES, wants_data=has_image_data)
         self._fence_cache = TreeCache(client, paths.TENANTS)
+        self._maintenance_cache = TreeCache(client, paths.MAINTENANCE)
         self._caches = (
             self._image_cache,
+            self._maintenance_cache,
             self._fence_cache,
             self._component_cache,
             self._node_cache,
@@ -63,6 +66,7 @@ class Store(Service):
         self.components = ComponentTable(self._component_cache)
         self.fences = FenceTable(client, self._fence_cache)
         self.images = ImageTable(self._image_cache)
+        self.maintenance = MaintenanceTable(client, self._maintenance_cache, clock)
         self._observers: list[Callable[[bool], None]] = []
         self._was_current = False
         self._started_caches = False
@@ -87,6 +91,7 @@ class Store(Service):
             self._unobserve = None
         for cache in self._caches:
             cache.stop()
+        self.maintenance.stop()
         return self._opening.idle()
 
     def _on_state(self, state: SessionState) -> None:
