@@ -1,7 +1,8 @@
 """The disk images that builders have made, and which provider has which.
 
 Format and paths: Nodepool 11.0.0, ``nodepool/zk/zookeeper.py``.  Builders
-write them; launchers only read.
+write them; launchers only read.  What people change is in
+:mod:`nodepool_tx.store.image_changes`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from twisted.logger import Logger
 from nodepool_tx.model import ImageBuild, ImageState, ImageUpload
 from nodepool_tx.store import paths
 from nodepool_tx.store.codec import EMPTY, Unreadable, decode_image_build, decode_image_upload
+from nodepool_tx.store.image_flags import ImageFlags, ImageRequest, says_when
 from nodepool_tx.txzookeeper.treecache import CacheChange, CachedZnode, ChangeKind, TreeCache
 
-__all__ = ["ImageChange", "ImageTable", "has_image_data"]
+__all__ = ["ImageChange", "ImageRequest", "ImageTable", "has_image_data"]
 
 #: Image and build, or image, build, provider and upload.
 _Key = tuple[str, ...]
@@ -50,7 +52,7 @@ def _key(path: str) -> _Key:
 
 def has_image_data(path: str) -> bool:
     """What is at ``path``, below the root of images, is worth reading."""
-    return bool(_key(path))
+    return bool(_key(path)) or says_when(path)
 
 
 @attrs.define
@@ -77,8 +79,9 @@ def _age(upload: ImageUpload) -> tuple[float, str, str]:
 
 
 class ImageTable:
-    """The builds and uploads in ZooKeeper.
+    """The builds and uploads in ZooKeeper, and what is asked of builders.
 
+    :ivar flags: which images there are, paused or asked for.
     :ivar unreadable: path and reason of each znode that makes no sense.
     """
 
@@ -92,6 +95,7 @@ class ImageTable:
         self._ready: dict[tuple[str, str], _Ready] = {}
         self._observers: list[Callable[[ImageChange], None]] = []
         self.unreadable: dict[str, str] = {}
+        self.flags = ImageFlags(cache)
         cache.subscribe(self._on_change)
 
     # -- reading ---------------------------------------------------------
@@ -102,6 +106,22 @@ class ImageTable:
 
     def build(self, image: str, build_id: str) -> ImageBuild | None:
         return self._builds.get((image, build_id))
+
+    def uploads(self) -> tuple[ImageUpload, ...]:
+        """Every upload of every image to every provider, in no order."""
+        return tuple(self._uploads.values())
+
+    def upload(
+        self, image: str, build_id: str, provider: str, upload_id: str
+    ) -> ImageUpload | None:
+        return self._uploads.get((image, build_id, provider, upload_id))
+
+    def is_being_built(self, image: str) -> bool:
+        """A builder is at work on it, and has said which build it is."""
+        return self.flags.is_locked(image) and any(
+            build.image == image and build.state is ImageState.BUILDING
+            for build in self._builds.values()
+        )
 
     def newest(self, image: str, provider: str) -> ImageUpload | None:
         """What new servers with this image are made of."""

@@ -227,7 +227,7 @@ class ImageTableTests(StoreTestCase):
         debian = f"{paths.IMAGES}/debian"
         below = f"{debian}/builds/b1/providers/sky/images"
         for path in (
-            *(f"{debian}/pause", f"{debian}/request-build", f"{debian}/lock"),
+            *(f"{debian}/pause", f"{debian}/lock"),
             *(f"{debian}/builds/lock", f"{debian}/builds/lock/x__lock__0000000000"),
             *(f"{below}/lock", f"{below}/lock/x__lock__0000000000"),
         ):
@@ -241,6 +241,44 @@ class ImageTableTests(StoreTestCase):
         # The build's own znode was made without data, as the parent of the others.
         self.assertEqual(set(self.images.unreadable), {paths.image_build("debian", "b1")})
         self.assertEqual(self.images.builds(), ())
+
+    def test_flags(self) -> None:
+        """Which images there are, paused, asked for since when, and being built."""
+        flags = self.images.flags
+        self.assertEqual(flags.names(), ())
+        debian = f"{paths.IMAGES}/debian"
+        self.inspector.create(f"{debian}/pause")
+        self.clock.advance(5)
+        self.inspector.create(f"{debian}/request-build")
+        self.inspector.create(f"{paths.IMAGES}/alma")
+        self.settle()
+        self.assertEqual(flags.names(), ("alma", "debian"))
+        self.assertEqual([flags.is_known(name) for name in ("alma", "fedora")], [True, False])
+        self.assertEqual([flags.is_paused(name) for name in ("alma", "debian")], [False, True])
+        request = flags.request("debian")
+        assert request is not None
+        self.assertEqual((request.image, request.since), ("debian", self.clock.seconds()))
+        self.assertIsNone(flags.request("alma"))
+        self.inspector.delete_tree(f"{debian}/request-build")
+        self.inspector.delete_tree(f"{debian}/pause")
+        self.settle()
+        self.assertIsNone(flags.request("debian"))
+        self.assertFalse(flags.is_paused("debian"))
+
+    def test_being_built(self) -> None:
+        """That is: locked by a builder, and a build of it is under way."""
+        path = paths.image_build("debian", "b1")
+        self.assertFalse(self.images.is_being_built("debian"))
+        self.inspector.create(path, as_bytes({**BUILD, "state": "building"}))
+        self.settle()
+        self.assertFalse(self.images.is_being_built("debian"))
+        self.inspector.create(f"{paths.IMAGES}/debian/builds/lock/{'0' * 32}__lock__0000000000")
+        self.settle()
+        self.assertTrue(self.images.is_being_built("debian"))
+        self.inspector.set(path, as_bytes(BUILD))
+        self.settle()
+        self.assertFalse(self.images.is_being_built("debian"))
+        self.assertTrue(self.images.flags.is_locked("debian"))
 
     def test_garbage(self) -> None:
         """It is no image, but still there: what is in the cloud for it is not leaked."""
