@@ -39,7 +39,7 @@ class LaunchEnded(Event):
     :ivar result: ``ready``, or the name of the error as it is in Nodepool 11's
         statistics after ``error.``, such as ``quota``, ``keyscan``, ``timeout``.
     :ivar seconds: how long this attempt took.
-    :ivar final: no further attempt follows for this node.
+    :ivar final: no further attempt was to follow when this one ended.
     """
 
     provider: str
@@ -105,7 +105,7 @@ class CloudCalled(Event):
 
 @attrs.frozen(kw_only=True)
 class HostChanged(Event):
-    """A static host came up, or went down; ``reason`` says why."""
+    """A static host was found to be up, or down, and was not before; ``reason`` says why."""
 
     provider: str
     hostname: str

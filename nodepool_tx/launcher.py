@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from nodepool_tx import __version__
 from nodepool_tx.config.errors import ConfigErrors
 from nodepool_tx.config.schema import Config
+from nodepool_tx.events import Events, ReloadRefused
 from nodepool_tx.model import LauncherComponent
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.providers.ownership import Ownerships
@@ -146,9 +147,11 @@ class Launcher(Service):
         config: Config,
         notices: tuple[str, ...] = (),
         on_applied: Iterable[Callable[[], None]] = (),
+        events: Events | None = None,
     ) -> None:
         self.setName("launcher")
         self._on_applied = tuple(on_applied)
+        self._events = events or Events()
         self._notices = notices
         self._reloader = reloader
         self._store = store
@@ -200,6 +203,7 @@ class Launcher(Service):
             "the new configuration is not valid, the old one stays in force:\n{errors}",
             errors=str(errors),
         )
+        self._events.publish(ReloadRefused(errors=tuple(str(error) for error in errors.errors)))
 
     def _apply(self, config: Config) -> None:
         for warning in config.warnings:

@@ -34,6 +34,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from nodepool_tx.config.schema import Config, ProviderConfig, UnavailableProvider
+from nodepool_tx.events import Events, ReloadEnded
 from nodepool_tx.periodic import Periodic
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.tenants import TenantLimits
@@ -117,6 +118,7 @@ class Reloader:
         ownerships: Ownerships,
         tenant_limits: TenantLimits,
         ledger: DrainLedger,
+        events: Events | None = None,
     ) -> None:
         self._clock = clock
         self._providers = providers
@@ -125,6 +127,7 @@ class Reloader:
         self._ownerships = ownerships
         self._tenant_limits = tenant_limits
         self._ledger = ledger
+        self._events = events or Events()
         #: Names of services in the tree that are being given up.
         self._draining: set[str] = set()
         self._drains = Tracker(clock)
@@ -216,6 +219,7 @@ class Reloader:
         report = ReloadReport(plan, rolled_back, self._clock.seconds() - started)
         self.reports = [*self.reports[-99:], report]
         self._log_report(report)
+        self._events.publish(_ended(report))
 
     async def _install(self, config: ProviderConfig, old: ProviderService | None) -> str:
         """Put a provider in place of ``old``; returns why not, if not."""
@@ -452,6 +456,19 @@ class Reloader:
             rolled_back="; ".join(f"{n} ({why})" for n, why in report.rolled_back.items())
             or "none",
         )
+
+
+def _ended(report: ReloadReport) -> ReloadEnded:
+    """What is told of a reload: what came into force, and what did not."""
+    plan = report.plan
+    return ReloadEnded(
+        kept=plan.kept,
+        replaced=tuple(name for name in plan.replaced if name not in report.rolled_back),
+        added=tuple(name for name in plan.added if name not in report.rolled_back),
+        removed=plan.removed,
+        rolled_back=tuple(report.rolled_back),
+        seconds=report.seconds,
+    )
 
 
 async def _all(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:

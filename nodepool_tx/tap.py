@@ -117,6 +117,7 @@ def build(options: Options, reactor: Any) -> Root:
         ownerships,
         tenant_limits,
         DrainLedger(client),
+        events,
     )
     min_ready = MinReady(
         reactor,
@@ -126,7 +127,7 @@ def build(options: Options, reactor: Any) -> Root:
         interval=intervals.cleanup,
     )
     launcher = Launcher(
-        reloader, store, session, config, _notices(options), [min_ready.reconfigure]
+        reloader, store, session, config, _notices(options), [min_ready.reconfigure], events
     )
     watcher = ConfigWatcher(
         options["config"],

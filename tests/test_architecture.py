@@ -41,24 +41,24 @@ MAY_USE = {
     "work": "",
     # What is in ZooKeeper, and who is given what of it.
     "store": "model txzookeeper work",
-    "pools": "model resources store txzookeeper work",
+    "pools": "events model resources store txzookeeper work",
     "reports": "model",
     # Where nodes come from; drivers know all but each other.
     "providers": "config events nodescan pools store txzookeeper work",
     "providers.cloud": (
-        "config model nodescan periodic pools providers resources store txzookeeper work"
+        "config events model nodescan periodic pools providers resources store txzookeeper work"
     ),
     "providers.openstack": "config model providers providers.cloud resources sharing",
     "providers.fake": "config nodescan providers providers.cloud providers.openstack store",
     "providers.metastatic": (
         "config model pools providers providers.cloud resources store txzookeeper work"
     ),
-    "providers.static": "config model nodescan periodic pools providers store work",
+    "providers.static": "config events model nodescan periodic pools providers store work",
     # The launcher around them.
     "janitor": "config model periodic pools store work",
     "minready": "config model periodic store txzookeeper work",
-    "reload": "config periodic pools providers store work",
-    "launcher": "config model pools providers reload store txzookeeper work",
+    "reload": "config events periodic pools providers store work",
+    "launcher": "config events model pools providers reload store txzookeeper work",
     "signals": "reload store",
     # The two places where everything is put together.
     "tap": (

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from nodepool_tx.model import Node, NodeRequest
 from nodepool_tx.pools.fitness import are_fit
 from nodepool_tx.pools.interface import NodeSource, PoolSettings
+from nodepool_tx.pools.outcomes import Outcomes
 from nodepool_tx.pools.reservations import Reservation, Reservations
 from nodepool_tx.pools.transactions import decline, fulfil
 from nodepool_tx.store.change import Conflict, Uncertain
@@ -58,6 +59,7 @@ class Answering:
         settings: PoolSettings,
         source: NodeSource,
         statistics: PassStatistics,
+        outcomes: Outcomes,
         on_served: Callable[[NodeRequest, Sequence[Node]], None],
         on_declined: Callable[[NodeRequest], None],
     ) -> None:
@@ -66,6 +68,7 @@ class Answering:
         self._settings = settings
         self._source = source
         self._statistics = statistics
+        self._outcomes = outcomes
         self._on_served = on_served
         self._on_declined = on_declined
         self._requests: set[str] = set()
@@ -127,6 +130,7 @@ class Answering:
 
     def _tell_served(self, request: NodeRequest, nodes: Sequence[Node]) -> None:
         self._statistics.served += 1
+        self._outcomes.fulfilled(request)
         self._log.info(
             "fulfilled request {request_id} with {node_ids} from {provider}/{pool}",
             request_id=request.id,
@@ -140,6 +144,7 @@ class Answering:
         try:
             failed = await decline(self._store, request, pool_id)
             self._statistics.declined += 1
+            self._outcomes.declined(request, failed)
             self._log.info(
                 "{provider}/{pool} declined request {request_id}: {reason}{outcome}",
                 provider=self._settings.provider,

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from nodepool_tx.model import Node, NodeRequest
 from nodepool_tx.pools.answering import Answering, PassStatistics
 from nodepool_tx.pools.interface import NodeMaker, NodeSource, PoolSettings
+from nodepool_tx.pools.outcomes import Outcomes
 from nodepool_tx.pools.planning import Plan
 from nodepool_tx.pools.reservations import Reservation, Reservations
 from nodepool_tx.pools.taking import FindRoom, Taking
@@ -38,6 +39,7 @@ class InHand:
         source: NodeSource,
         maker: NodeMaker | None,
         statistics: PassStatistics,
+        outcomes: Outcomes,
         pool_id: Callable[[], str],
         find_room: FindRoom,
         on_ended: Callable[[NodeRequest], None],
@@ -53,6 +55,7 @@ class InHand:
             settings,
             source,
             statistics,
+            outcomes,
             self._on_served,
             on_declined,
         )
@@ -66,6 +69,7 @@ class InHand:
                 source,
                 maker,
                 statistics,
+                outcomes,
                 pool_id,
                 find_room,
                 on_ended,

@@ -33,6 +33,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from nodepool_tx.events import Events
 from nodepool_tx.model import NodeRequest, NodeState, RequestState
 from nodepool_tx.pools.admission import Admission
 from nodepool_tx.pools.agenda import Agenda
@@ -42,6 +43,7 @@ from nodepool_tx.pools.deciding import Course, Deciding
 from nodepool_tx.pools.eviction import Eviction
 from nodepool_tx.pools.inhand import InHand
 from nodepool_tx.pools.interface import NodeMaker, NodeSource, PoolSettings
+from nodepool_tx.pools.outcomes import Outcomes
 from nodepool_tx.pools.patience import Patience
 from nodepool_tx.pools.planning import Planner
 from nodepool_tx.pools.queue import Group
@@ -65,6 +67,7 @@ class PoolService(Service):
     """Answers requests from the nodes of one pool.
 
     :param maker: makes nodes for requests; None: it hands out those there are.
+    :param events: where the ends of requests are told.
     :ivar statistics: of the passes so far.
     """
 
@@ -80,6 +83,7 @@ class PoolService(Service):
         source: NodeSource,
         admission: Admission,
         maker: NodeMaker | None = None,
+        events: Events | None = None,
     ) -> None:
         self.setName(f"pool {settings.name}")
         self._clock = clock
@@ -110,6 +114,7 @@ class PoolService(Service):
             source,
             maker,
             self.statistics,
+            Outcomes(events or Events(), clock, settings),
             lambda: self._standing.id,
             self._deciding.find_room,
             self._on_ended,

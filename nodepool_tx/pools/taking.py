@@ -30,6 +30,7 @@ from nodepool_tx.pools.answering import PassStatistics
 from nodepool_tx.pools.fitness import are_fit
 from nodepool_tx.pools.following import Followed, Following
 from nodepool_tx.pools.interface import NodeMaker, NodeSource, PoolSettings
+from nodepool_tx.pools.outcomes import Outcomes
 from nodepool_tx.pools.patience import PATIENCE
 from nodepool_tx.pools.planning import Plan
 from nodepool_tx.pools.reservations import LOOK_AFTER, Reservation, Reservations
@@ -100,6 +101,7 @@ class Taking:
         source: NodeSource,
         maker: NodeMaker,
         statistics: PassStatistics,
+        outcomes: Outcomes,
         pool_id: Callable[[], str],
         find_room: FindRoom,
         on_ended: Callable[[NodeRequest], None],
@@ -111,6 +113,7 @@ class Taking:
         self._source = source
         self._maker = maker
         self._statistics = statistics
+        self._outcomes = outcomes
         self._pool_id = pool_id
         self._find_room = find_room
         self._on_ended = on_ended
@@ -348,6 +351,7 @@ class Taking:
             self._store, self._maker, request, nodes, taken.lock, self._pool_id()
         )
         self._statistics.declined += 1
+        self._outcomes.declined(request, failed)
         self._log.info(
             "{provider}/{pool} declined request {request_id}: {reason}{outcome}",
             provider=self._settings.provider,
@@ -464,6 +468,7 @@ class Taking:
 
     def _tell_finished(self, request: NodeRequest, nodes: Sequence[Node]) -> None:
         self._statistics.served += 1
+        self._outcomes.fulfilled(request)
         self._log.info(
             "fulfilled request {request_id} with {node_ids} from {provider}/{pool}",
             request_id=request.id,

@@ -10,6 +10,7 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from nodepool_tx.config.cloud import CloudLabel, CloudPool, CloudProvider
+from nodepool_tx.events import Events
 from nodepool_tx.nodescan.interface import Scanner
 from nodepool_tx.providers.cloud.breaker import Breakers
 from nodepool_tx.providers.cloud.deletion import Deletions
@@ -29,6 +30,7 @@ class Account:
     """One provider's cloud and what we know of it.
 
     :ivar identifier: what others see of who holds the lock of a node of a pool.
+    :ivar events: where what happened is told.
     :ivar random: where jitter and choices come from.
     """
 
@@ -44,6 +46,7 @@ class Account:
     offers: Offers
     quota: ProviderQuota
     identifier: Callable[[str | None], str]
+    events: Events
     random: Random = attrs.field(factory=random.Random)
 
     @property

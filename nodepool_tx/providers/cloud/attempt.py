@@ -31,7 +31,7 @@ from nodepool_tx.providers.cloud.records import ready, with_instance
 from nodepool_tx.providers.cloud.within import TooLate, within
 from nodepool_tx.work import shielded
 
-__all__ = ["Attempt", "BootFailed"]
+__all__ = ["Attempt", "BootFailed", "NoAddress", "NotActiveInTime"]
 
 #: Seconds that an answer on its way is waited for when everything else stops.
 LAST_WORDS = 5.0
@@ -51,6 +51,14 @@ _OVER_SSH = ("ssh", "network_cli")
 
 class BootFailed(CloudError):
     """The server runs, but it cannot be reached."""
+
+
+class NoAddress(BootFailed):
+    """The server runs, but it has no address."""
+
+
+class NotActiveInTime(CloudError):
+    """The server was not made in the time that launches may take."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -95,7 +103,7 @@ class Attempt:
             instance = await within(clock, left, self._until_finished())
         except TooLate:
             trouble = self.account.poller.trouble
-            raise CloudError(
+            raise NotActiveInTime(
                 f"server {self.external_id} was not active within {config.launch_timeout:g} "
                 f"seconds{f' ({trouble})' if trouble else ''}"
             ) from None
@@ -195,7 +203,7 @@ class Attempt:
         """See that the server can be reached; its host keys, where there are any."""
         port, scanner = node.connection_port, self.account.scanner
         if node.interface_ip is None:
-            raise BootFailed(f"server {self.external_id} has no address")
+            raise NoAddress(f"server {self.external_id} has no address")
         if not isinstance(port, int):
             return None
         timeout = self.account.config.boot_timeout

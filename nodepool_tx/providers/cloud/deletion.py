@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from nodepool_tx.events import Events, NodeDeleted
 from nodepool_tx.providers.cloud.backoff import Backoff
 from nodepool_tx.providers.cloud.errors import CloudError, Gone
 from nodepool_tx.providers.cloud.interface import CloudAdapter
@@ -38,12 +39,14 @@ class Deletion:
 
     :ivar since: when that was begun (the clock's seconds).
     :ivar trouble: why it is not gone yet, once something went wrong.
+    :ivar told: that it is gone.
     """
 
     external_id: str
     since: float
     tries: int = 0
     trouble: str | None = None
+    told: bool = False
 
 
 class Deletions:
@@ -59,6 +62,7 @@ class Deletions:
         poller: Poller,
         provider: str,
         chance: Callable[[], float] = random.random,
+        events: Events | None = None,
     ) -> None:
         self._clock = clock
         self._adapter = adapter
@@ -66,6 +70,7 @@ class Deletions:
         self._poller = poller
         self._provider = provider
         self._chance = chance
+        self._events = events or Events()
         self._places = DeferredSemaphore(WIDTH)
         self._under_way: dict[str, list[Deletion]] = {}
 
@@ -73,17 +78,36 @@ class Deletions:
         """What is being deleted, the longest first."""
         return tuple(each for some in self._under_way.values() for each in some)
 
-    async def until_gone(self, external_id: str) -> None:
-        """Delete a server and wait until it is gone, for as long as that takes."""
+    async def until_gone(self, external_id: str, node_id: str | None = None) -> None:
+        """Delete a server and wait until it is gone, for as long as that takes.
+
+        :param node_id: whose server it is.
+        """
         deletion = Deletion(external_id, self._clock.seconds())
         self._under_way.setdefault(external_id, []).append(deletion)
         try:
             await self._until_gone(deletion)
+            self._tell_gone(deletion, node_id)
         finally:
             left = self._under_way[external_id]
             left.remove(deletion)
             if not left:
                 del self._under_way[external_id]
+
+    def _tell_gone(self, deletion: Deletion, node_id: str | None) -> None:
+        """Tell of it once, however many wait for it."""
+        if deletion.told:
+            return
+        waiting = self._under_way[deletion.external_id]
+        for each in waiting:
+            each.told = True
+        self._events.publish(
+            NodeDeleted(
+                provider=self._provider,
+                node_id=node_id,
+                seconds=self._clock.seconds() - min(each.since for each in waiting),
+            )
+        )
 
     async def _until_gone(self, deletion: Deletion) -> None:
         patience = Backoff(FIRST_PATIENCE, LONGEST_PATIENCE, self._chance)

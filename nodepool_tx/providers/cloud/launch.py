@@ -16,6 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from nodepool_tx.config.cloud import CloudLabel, CloudPool
+from nodepool_tx.events import LaunchEnded
 from nodepool_tx.model import IllegalTransition, Node, NodeRequest, NodeState
 from nodepool_tx.providers.cloud import records
 from nodepool_tx.providers.cloud.account import Account
@@ -35,6 +36,7 @@ from nodepool_tx.providers.cloud.interface import (
     InstanceState,
     Order,
 )
+from nodepool_tx.providers.cloud.results import READY, result_of
 from nodepool_tx.providers.cloud.within import TooLate, within
 
 __all__ = ["Launch", "servers_of"]
@@ -87,6 +89,8 @@ class Launch:
     what: str = ""
     _full: set[str | None] = attrs.field(factory=set)
     _zone: str | None = None
+    #: When the attempt began that has not ended; None between attempts.
+    _began: float | None = None
 
     _log = Logger()
 
@@ -115,6 +119,8 @@ class Launch:
                 error = self._understood(e)
                 ticket.failed(error)
                 final = self._judge(error)
+                seen = self.attempt.seen if self.attempt is not None else None
+                self.tell(result_of(error, seen), final=final is not None)
                 if final is NodeState.ABORTED:
                     return await self._put_off(f"the quota does not allow it: {error}")
                 if final is not None:
@@ -130,12 +136,35 @@ class Launch:
                 break
             finally:
                 ticket.abandoned()
-        return await self._let_go(finish)
+        node = await self._let_go(finish)
+        self.tell(READY)
+        return node
 
     @property
     def doing(self) -> str:
         """What it is about now, in words."""
         return self.what or (self.attempt.what if self.attempt is not None else "beginning")
+
+    def tell(self, result: str, *, final: bool = True) -> None:
+        """Tell how the attempt under way has ended, if there is one."""
+        began, self._began = self._began, None
+        if began is None:
+            return
+        node = self.hold.node
+        requestor = self.request.requestor if self.request is not None else node.requestor
+        self.account.events.publish(
+            LaunchEnded(
+                provider=self.account.name,
+                pool=self.pool.name,
+                label=self.label.name,
+                node_id=self.hold.node_id,
+                result=result,
+                seconds=self.account.clock.seconds() - began,
+                zone=node.az or self._zone,
+                requestor=requestor,
+                final=final,
+            )
+        )
 
     # -- beginning -------------------------------------------------------
 
@@ -175,6 +204,7 @@ class Launch:
         account = self.account
         self.what, self.attempt = "", None
         self.attempts += 1
+        self._began = account.clock.seconds()
         order = Order(
             node_id=self.hold.node_id,
             name=records.host_name(self.hold.node_id),
@@ -283,7 +313,7 @@ class Launch:
         await self.hold.confirm()
         self.what = "deleting the server of a failed attempt"
         for external_id in found:
-            deleting = self.account.deletions.until_gone(external_id)
+            deleting = self.account.deletions.until_gone(external_id, self.hold.node_id)
             try:
                 await within(self.account.clock, CLEANING_PATIENCE, deleting)
             except TooLate:

@@ -14,6 +14,7 @@ from nodepool_tx.model import IllegalTransition, Node, NodeRequest, NodeState
 from nodepool_tx.providers.cloud.account import Account
 from nodepool_tx.providers.cloud.holding import Hold, NotHeld
 from nodepool_tx.providers.cloud.launch import Launch, servers_of
+from nodepool_tx.providers.cloud.results import SESSION_LOST
 from nodepool_tx.store.change import Uncertain
 from nodepool_tx.store.nodes import NodeChange
 from nodepool_tx.txzookeeper.lock import Lock
@@ -269,6 +270,7 @@ class Launches:
     async def _after_loss(self, entry: _Entry, launch: Launch, reason: str) -> None:
         """See what became of a node whose lock was lost, and forget nothing that was made."""
         entry.cut = _Cut.LOST
+        launch.tell(SESSION_LOST)
         await self._catch_up()
         account, attempt = self._account, launch.attempt
         external_id = attempt.external_id if attempt is not None else None
@@ -311,4 +313,4 @@ class Launches:
             found = await servers_of(self._account, node_id)
             left = tuple(instance.external_id for instance in found)
         for each in left:
-            await self._account.deletions.until_gone(each)
+            await self._account.deletions.until_gone(each, node_id)

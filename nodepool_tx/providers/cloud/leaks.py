@@ -16,6 +16,7 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
+from nodepool_tx.events import Events, LeakRemoved
 from nodepool_tx.model import Node, NodeState
 from nodepool_tx.providers.cloud.errors import CloudError, Gone
 from nodepool_tx.providers.cloud.interface import (
@@ -93,11 +94,19 @@ class Leaks:
 
     _log = Logger()
 
-    def __init__(self, provider: str, adapter: CloudAdapter, calls: Calls, known: Known) -> None:
+    def __init__(
+        self,
+        provider: str,
+        adapter: CloudAdapter,
+        calls: Calls,
+        known: Known,
+        events: Events | None = None,
+    ) -> None:
         self._provider = provider
         self._adapter = adapter
         self._calls = calls
         self._known = known
+        self._events = events or Events()
         #: What the round before found, by kind and id.
         self._suspects: Mapping[tuple[str, str], Resource] = {}
         self.removed: Counter[str] = Counter()
@@ -166,3 +175,4 @@ class Leaks:
             )
             return
         self.removed[resource.kind] += 1
+        self._events.publish(LeakRemoved(provider=self._provider, kind=resource.kind))

@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from nodepool_tx.events import CloudCalled, Events
 from nodepool_tx.providers.cloud.backoff import Backoff
 from nodepool_tx.providers.cloud.errors import CloudError, RetryLater
 
@@ -139,12 +140,18 @@ class Calls:
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, pacer: Pacer, provider: str, timeout: float = TIMEOUT
+        self,
+        clock: IReactorTime,
+        pacer: Pacer,
+        provider: str,
+        timeout: float = TIMEOUT,
+        events: Events | None = None,
     ) -> None:
         self.pacer = pacer
         self._clock = clock
         self._provider = provider
         self._timeout = timeout
+        self._events = events or Events()
         self._counts: dict[str, CallCount] = {}
         self._asked_for_peace = Backoff(1.0, LONGEST_HOLD_OFF)
         self._peace_until = -math.inf
@@ -179,20 +186,27 @@ class Calls:
         try:
             result = await self._bounded(method, begin, timeout or self._timeout)
         except CloudError as error:
-            self._count(method, began, failed=True)
+            self._count(method, began, error)
             if isinstance(error, RetryLater):
                 self._hold_off(error)
             raise
-        self._count(method, began, failed=False)
+        self._count(method, began, None)
         self._asked_for_peace.reset()
         return result
 
-    def _count(self, method: str, began: float, failed: bool) -> None:
+    def _count(self, method: str, began: float, error: CloudError | None) -> None:
         count = self._counts.get(method, CallCount())
+        seconds = self._clock.seconds() - began
         self._counts[method] = CallCount(
-            count.calls + 1,
-            count.failures + failed,
-            count.seconds + self._clock.seconds() - began,
+            count.calls + 1, count.failures + (error is not None), count.seconds + seconds
+        )
+        self._events.publish(
+            CloudCalled(
+                provider=self._provider,
+                call=method,
+                result="ok" if error is None else type(error).__name__,
+                seconds=seconds,
+            )
         )
 
     def _hold_off(self, error: RetryLater) -> None:

@@ -33,7 +33,8 @@ def open_account(
     """
     clock, name, chance = context.clock, config.name, random.random
     nodes = context.store.nodes
-    calls = Calls(clock, Pacer(clock, config.rate if paced else 0.0), name)
+    pacer = Pacer(clock, config.rate if paced else 0.0)
+    calls = Calls(clock, pacer, name, events=context.events)
     poller = Poller(
         clock,
         lambda: calls.call("list_instances", adapter.list_instances, first=True),
@@ -58,7 +59,7 @@ def open_account(
         calls=calls,
         poller=poller,
         breakers=Breakers(clock, name, chance),
-        deletions=Deletions(clock, adapter, calls, poller, name, chance),
+        deletions=Deletions(clock, adapter, calls, poller, name, chance, context.events),
         offers=Offers(clock, config, adapter, calls, context.intervals.image_check, chance),
         quota=ProviderQuota(
             clock,
@@ -69,5 +70,6 @@ def open_account(
             chance=chance,
         ),
         identifier=identifier,
+        events=context.events,
         random=random,
     )

@@ -196,7 +196,7 @@ class Removals:
         for external_id in servers:
             removal.external_id = external_id
             # Whoever holds the node meanwhile: its server is to go.
-            await account.deletions.until_gone(external_id)
+            await account.deletions.until_gone(external_id, before.id)
         await hold.remove()
         if servers and before.state is not NodeState.ABORTED:
             account.quota.freed()

@@ -83,7 +83,11 @@ class CloudProviderService(MultiService):
             config, context, adapter, scanner or context.scanner, random or Random(), paced
         )
         self._leaks = Leaks(
-            config.name, adapter, self._account.calls, InUse(context.store, config.name)
+            config.name,
+            adapter,
+            self._account.calls,
+            InUse(context.store, config.name),
+            context.events,
         )
         self._launches = Launches(self._account, self._on_ended)
         self._removals = Removals(self._account, self._on_ended)
@@ -149,6 +153,7 @@ class CloudProviderService(MultiService):
                 self,
                 admission,
                 self.making,
+                self._context.events,
             )
             service.setServiceParent(self)
             pools.append(service)

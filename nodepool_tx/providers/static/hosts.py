@@ -16,6 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from nodepool_tx.events import Events, HostChanged
 from nodepool_tx.nodescan.interface import Address, ScanError, Scanner
 from nodepool_tx.providers.static.desired import DesiredNode, Identity, Look
 from nodepool_tx.providers.static.lane import Lane
@@ -81,12 +82,14 @@ class Hosts:
         order: Callable[[], int],
         *,
         rng: random.Random | None = None,
+        events: Events | None = None,
     ) -> None:
         self._clock = clock
         self._scanner = scanner
         self._changed = changed
         self._order = order
         self._rng = rng or random.Random()
+        self._events = events or Events()
         self._facts: dict[Identity, HostFacts] = {}
         self._looking: set[Identity] = set()
         self._tracker = Tracker(clock)
@@ -220,6 +223,8 @@ class Hosts:
             checked=self._order(),
             since=before.since if was_up else now,
         )
+        if not was_up:
+            self._tell(host, True)
         if before.state is HostState.DOWN:
             self._log.info(
                 "{hostname}:{port} of {provider}/{pool} is back after {seconds:.1f} s",
@@ -229,6 +234,11 @@ class Hosts:
                 pool=host.pool,
                 seconds=now - before.since,
             )
+
+    def _tell(self, host: DesiredNode, up: bool, reason: str = "") -> None:
+        self._events.publish(
+            HostChanged(provider=host.provider, hostname=host.hostname, up=up, reason=reason)
+        )
 
     def _note_down(self, host: DesiredNode, reason: str) -> None:
         """A node of it was to be handed out; many may have been at once."""
@@ -253,6 +263,8 @@ class Hosts:
             failures=failures,
             retry_at=now + wait,
         )
+        if not was_down:
+            self._tell(host, False, reason)
         emit = self._log.debug if was_down and before.reason == reason else self._log.warn
         emit(
             "{hostname}:{port} of {provider}/{pool} is down, next look in {wait:.1f} s: {reason}",

@@ -24,6 +24,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from nodepool_tx.events import Events
 from nodepool_tx.model import NodeState
 from nodepool_tx.nodescan.interface import Scanner
 from nodepool_tx.providers.static.desired import Desired, Identity, SlotKey
@@ -78,6 +79,7 @@ class Reconciler:
         may_act: Callable[[], bool],
         mode: Callable[[], Mode],
         progress: Callable[[], None] = lambda: None,
+        events: Events | None = None,
     ) -> None:
         self._provider = provider
         self._desired = desired
@@ -88,7 +90,7 @@ class Reconciler:
         self._progress = progress
         self._running = False
         self._counter = itertools.count(1)
-        self.hosts = Hosts(clock, scanner, self._on_host, self._next_order)
+        self.hosts = Hosts(clock, scanner, self._on_host, self._next_order, events=events)
         self.slots = SlotIndex(provider, desired, store.nodes)
         self._runner = StepRunner(store, may_act)
         self._writes = Tracker(clock)

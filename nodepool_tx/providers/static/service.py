@@ -73,6 +73,7 @@ class StaticProviderService(MultiService):
             self._may_act,
             self._mode,
             self._on_progress,
+            context.events,
         )
         self._handout = HandOut(self._desired, clock, store.nodes, self._reconciler, self._may_act)
         # The safety net below the events.
@@ -102,6 +103,7 @@ class StaticProviderService(MultiService):
                 ),
                 self,
                 admission,
+                events=self._context.events,
             )
             service.setServiceParent(self)
             pools.append(service)

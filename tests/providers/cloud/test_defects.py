@@ -104,7 +104,7 @@ class DefectTests(WorldTestCase):
         mistakes = [ZeroDivisionError("another")]
         until_gone = service._account.deletions.until_gone
 
-        async def mistaken(external_id: str) -> None:
+        async def mistaken(external_id: str, node_id: str | None = None) -> None:
             if mistakes:
                 raise mistakes.pop()
             await until_gone(external_id)
