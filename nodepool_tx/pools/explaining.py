@@ -7,10 +7,14 @@ Each pool gives its own :class:`PoolExplanation`; put together they answer
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import attrs
 
-__all__ = ["Effect", "NodeExplanation", "PoolExplanation", "Rule"]
+from nodepool_tx.model import Node
+
+__all__ = ["Effect", "Insight", "NodeExplanation", "PoolExplanation", "Rule"]
 
 
 class Effect(enum.Enum):
@@ -46,7 +50,12 @@ class Rule:
 class NodeExplanation:
     """A node with a label that the request asks for, and why it is not given.
 
+    :ivar node_id: "" for a place where a node could be and is none, such as a
+        machine that is down.
+    :ivar state: of the node; of the machine where there is no node.
     :ivar usable: it could be given this moment.
+    :ivar use: in a word or two what is done with it, equal for many nodes.
+    :ivar host: the machine's name, if it has one.
     """
 
     node_id: str
@@ -54,6 +63,8 @@ class NodeExplanation:
     state: str
     usable: bool
     words: str
+    use: str = ""
+    host: str | None = None
 
 
 @attrs.frozen
@@ -64,6 +75,10 @@ class PoolExplanation:
     :ivar verdict: one line: what this pool does about the request now.
     :ivar rules: all that were looked at, in the order in which they apply.
     :ivar nodes: the most telling first; ``more_nodes`` counts those left out.
+    :ivar id: what the pool is registered as; it is what a request's
+        ``declined_by`` names.
+    :ivar answered: False if its launcher was not heard, and this is what can
+        be told from ZooKeeper and the configuration alone.
     """
 
     launcher: str
@@ -73,3 +88,30 @@ class PoolExplanation:
     rules: tuple[Rule, ...] = ()
     nodes: tuple[NodeExplanation, ...] = ()
     more_nodes: int = 0
+    id: str = ""
+    answered: bool = True
+
+    @property
+    def effect(self) -> Effect:
+        """What all rules together do to the request."""
+        effects = {rule.effect for rule in self.rules}
+        for effect in (Effect.REFUSED, Effect.WAITS):
+            if effect in effects:
+                return effect
+        return Effect.PASSED
+
+
+class Insight(Protocol):
+    """What a provider knows beyond what its pools decide with.
+
+    Everything is answered from memory, at once.
+    """
+
+    def rules(self, pool: str, labels: Sequence[str]) -> Sequence[Rule]:
+        """What the provider says about nodes to be made for these labels."""
+
+    def about(self, node: Node) -> str:
+        """More about one of its nodes, in words; "" where there is nothing."""
+
+    def vacancies(self, pool: str, labels: Iterable[str]) -> Sequence[NodeExplanation]:
+        """Where nodes with any of these labels could be, and why there is none."""
