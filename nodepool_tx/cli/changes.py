@@ -8,13 +8,49 @@ import attrs
 from twisted.internet.defer import Deferred, TimeoutError
 
 from nodepool_tx.cli.lists import show_nodes
+from nodepool_tx.cli.options import Verbs, positive_seconds
 from nodepool_tx.cli.outcome import Complaint
 from nodepool_tx.cli.visit import Visit
 from nodepool_tx.config import StaticProvider
 from nodepool_tx.model import IllegalTransition, Node, NodeState
 from nodepool_tx.store.change import Locked, Moved, Vanished
 
-__all__ = ["delete_node", "hold_node"]
+__all__ = ["add_verbs"]
+
+#: Seconds to wait for a node to be gone, and for its lock to hold it.
+_DELETE_PATIENCE = 60.0
+_HOLD_PATIENCE = 5.0
+
+
+def add_verbs(verbs: Verbs) -> None:
+    delete = verbs.add(
+        "delete",
+        "have a node deleted by its launcher",
+        delete_node,
+        example="delete --now 0000000042",
+    )
+    delete.add_argument("id", metavar="ID")
+    delete.add_argument(
+        "--now",
+        action="store_true",
+        help="wait until it is gone, and a static node until it is back in service",
+    )
+    hold = verbs.add(
+        "hold",
+        "hold a node, so that nobody is given it",
+        hold_node,
+        example="hold 0000000042 --comment 'disk errors, see the log'",
+    )
+    hold.add_argument("id", metavar="ID")
+    hold.add_argument("--comment", metavar="TEXT", help="why, shown by list --detail")
+    for verb, patience in ((delete, _DELETE_PATIENCE), (hold, _HOLD_PATIENCE)):
+        verb.add_argument(
+            "--timeout",
+            metavar="SECONDS",
+            type=positive_seconds,
+            default=patience,
+            help="how long to wait, for a lock or with --now [%(default)g]",
+        )
 
 
 async def hold_node(visit: Visit) -> int:

@@ -2,41 +2,58 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 from kazoo.exceptions import NoNodeError
 from twisted.internet.defer import Deferred
 
 from nodepool_tx.cli.gathering import gathered
-from nodepool_tx.cli.outcome import Complaint, ExitCode
+from nodepool_tx.cli.options import Verbs
+from nodepool_tx.cli.outcome import Complaint
+from nodepool_tx.cli.showing import show
 from nodepool_tx.cli.visit import Visit
 from nodepool_tx.model import Node
 from nodepool_tx.reports.lists import (
-    Report,
     image_report,
     label_report,
     node_report,
     provider_node_report,
     request_report,
 )
+from nodepool_tx.reports.report import Report, Sections
 from nodepool_tx.store import paths
 from nodepool_tx.txzookeeper.interface import ZookeeperAPI
 
-__all__ = ["list_labels", "list_nodes", "list_requests", "show_info", "show_nodes"]
+__all__ = ["add_verbs", "show_nodes"]
 
 
-def _show(visit: Visit, report: Report) -> int:
-    json_wanted = visit.options.format == "json"
-    visit.terminal.result(report.as_json() if json_wanted else report.as_table())
-    return ExitCode.OK
+def add_verbs(verbs: Verbs) -> None:
+    nodes = verbs.add_list("list", "list nodes", list_nodes, example="list --detail")
+    nodes.add_argument("--detail", action="store_true", help="show more columns")
+    nodes.add_argument("id", nargs="?", metavar="ID", help="only this node")
+    verbs.add_list(
+        "request-list",
+        "list node requests in the order of the queue",
+        list_requests,
+        example="request-list --watch",
+    )
+    verbs.add_list(
+        "label-list",
+        "list the labels that pools online offer",
+        list_labels,
+        example="label-list --format json",
+    )
+    info = verbs.add_list(
+        "info", "show what ZooKeeper holds of a provider", show_info, example="info rack1"
+    )
+    info.add_argument("provider", metavar="PROVIDER")
 
 
-async def list_nodes(visit: Visit) -> int:
+async def list_nodes(visit: Visit) -> Report:
     """``list``, of all nodes or of one."""
-    nodes, wanted = visit.store.nodes, visit.options.id
+    nodes, wanted, detail = visit.store.nodes, visit.options.id, visit.options.detail
     if wanted is None:
-        return show_nodes(visit, nodes, detail=visit.options.detail)
+        return _nodes(visit, nodes, detail=detail)
     node = nodes.get(wanted)
     if node is None:
         reason = nodes.unreadable.get(wanted)
@@ -45,40 +62,38 @@ async def list_nodes(visit: Visit) -> int:
             if reason
             else f"there is no node {wanted}; nodepool list shows all"
         )
-    return show_nodes(visit, [node], detail=visit.options.detail)
+    return _nodes(visit, [node], detail=detail)
 
 
-def show_nodes(visit: Visit, nodes: Iterable[Node], *, detail: bool = False) -> int:
+def _nodes(visit: Visit, nodes: Iterable[Node], *, detail: bool = False) -> Report:
+    return node_report(nodes, visit.store.nodes.is_locked, visit.clock.seconds(), detail=detail)
+
+
+def show_nodes(visit: Visit, nodes: Iterable[Node]) -> int:
     """Print these nodes as ``list`` does."""
-    is_locked, now = visit.store.nodes.is_locked, visit.clock.seconds()
-    return _show(visit, node_report(nodes, is_locked, now, detail=detail))
+    return show(visit, _nodes(visit, nodes))
 
 
-async def list_requests(visit: Visit) -> int:
+async def list_requests(visit: Visit) -> Report:
     """``request-list``."""
-    return _show(visit, request_report(visit.store.requests))
+    return request_report(visit.store.requests)
 
 
-async def list_labels(visit: Visit) -> int:
+async def list_labels(visit: Visit) -> Report:
     """``label-list``."""
-    return _show(visit, label_report(visit.store.components.pools()))
+    return label_report(visit.store.components.pools())
 
 
-async def show_info(visit: Visit) -> int:
+async def show_info(visit: Visit) -> Sections:
     """``info``: the images and nodes of one provider."""
     provider = visit.options.provider
     images = image_report(await _uploads(visit.client, provider))
     nodes = provider_node_report(visit.store.nodes.of_provider(provider))
-    if visit.options.format == "json":
-        visit.terminal.result(
-            json.dumps({"provider": provider, "images": images.rows, "nodes": nodes.rows}, indent=2)
-        )
-        return ExitCode.OK
-    visit.terminal.result(
-        f"ZooKeeper data for provider {provider}\n\n"
-        f"Image data:\n{images.as_table()}\n\nNodes:\n{nodes.as_table()}"
+    return Sections(
+        f"ZooKeeper data for provider {provider}",
+        {"provider": provider},
+        (("images", "Image data", images), ("nodes", "Nodes", nodes)),
     )
-    return ExitCode.OK
 
 
 async def _children(client: ZookeeperAPI, path: str) -> list[str]:

@@ -5,49 +5,34 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 from twisted.internet.task import deferLater
 from twisted.logger import globalLogBeginner
 
 from nodepool_tx import names
-from nodepool_tx.cli.changes import delete_node, hold_node
-from nodepool_tx.cli.lists import list_labels, list_nodes, list_requests, show_info
-from nodepool_tx.cli.options import DEFAULT_CONFIG, parse
+from nodepool_tx.cli.commands import parse
+from nodepool_tx.cli.options import LocalVerb
 from nodepool_tx.cli.outcome import NotYet
-from nodepool_tx.cli.request import request_nodes
 from nodepool_tx.cli.running import run
 from nodepool_tx.cli.ssh import ProcessSpawner
 from nodepool_tx.cli.standard_input import EndOfPatience
 from nodepool_tx.cli.target import Target, find_target
 from nodepool_tx.cli.terminal import Terminal
-from nodepool_tx.cli.visit import Connect, Verb, World, visiting
-from nodepool_tx.config import validate_files
+from nodepool_tx.cli.visit import Connect, World, visiting
 from nodepool_tx.logs import make_observer
 from nodepool_tx.txzookeeper.client import ZookeeperClient
 
-__all__ = ["VERBS", "execute", "main"]
+__all__ = ["execute", "main"]
 
 #: Seconds between looks for a ZooKeeper that is being started.
 _LOOK_AGAIN = 0.1
-
-VERBS: Mapping[str, Verb] = {
-    "list": list_nodes,
-    "request-list": list_requests,
-    "label-list": list_labels,
-    "info": show_info,
-    "delete": delete_node,
-    "hold": hold_node,
-    "request": request_nodes,
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit code."""
     options = parse(sys.argv[1:] if argv is None else argv, os.environ)
-    if options.verb == "config-validate":
-        return _validate(options, os.environ, sys.stdout)
     from twisted.internet import reactor
 
     names.install(reactor)
@@ -79,12 +64,6 @@ def _abandon_broken(stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _validate(options: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> int:
-    code, text = validate_files(options.config or DEFAULT_CONFIG, options.secure, environ)
-    out.write(text + "\n")
-    return code
-
-
 def _client_maker(reactor: Any) -> Connect:
     def connect(target: Target) -> ZookeeperClient:
         return ZookeeperClient(
@@ -99,8 +78,12 @@ async def execute(world: World, options: argparse.Namespace) -> int:
 
     :raises Complaint: it did not work; the text says why and what to do.
     """
+    known = options.known
+    if known.local is not None:
+        local: LocalVerb = known.local
+        return await local(world, options)
     target = await _find_in_time(world, options)
-    return await visiting(world, target, options, VERBS[options.verb])
+    return await visiting(world, target, options, known.does)
 
 
 async def _find_in_time(world: World, options: argparse.Namespace) -> Target:

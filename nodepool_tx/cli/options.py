@@ -1,51 +1,76 @@
-"""The words of the command line."""
+"""The words of the command line: what verbs are made of.
+
+How a family of verbs is added
+------------------------------
+
+A family is a module with a function that adds its verbs::
+
+    def add_verbs(verbs: Verbs) -> None:
+        drain = verbs.add(
+            "drain",
+            "take a host or a provider out of service",
+            drain_target,
+            example="drain node17.example.org",
+        )
+        drain.add_argument("target", metavar="HOST|PROVIDER")
+
+and a line in ``FAMILIES`` of :mod:`nodepool_tx.cli.commands` that gives it the
+heading under which ``nodepool --help`` shows its verbs.  That is all: the
+common options, ``--format``, shell completion, exit codes of errors and
+signals come with it.
+
+- :meth:`Verbs.add_list` for what shows rows: the function returns a
+  :class:`~nodepool_tx.cli.showing.Listing` (a report), and has ``--format``,
+  ``--color`` and ``--watch``.
+- :meth:`Verbs.add` for what works with ZooKeeper: an ``async`` function of a
+  :class:`~nodepool_tx.cli.visit.Visit` that returns the exit code.  It finds
+  the arguments in ``visit.options`` and the configuration, if there is one, in
+  ``visit.config``.  It shows a report with
+  :func:`nodepool_tx.cli.showing.show`.
+- :meth:`Verbs.add_local` for what needs no ZooKeeper: an ``async`` function of
+  the :class:`~nodepool_tx.cli.visit.World` and the arguments.
+
+A verb that fails raises :class:`~nodepool_tx.cli.outcome.Complaint`.
+
+The metavar of an argument says what shells complete it with: ``FILE``,
+``DIR``, and names that :data:`nodepool_tx.cli.values.KINDS` has, such as
+``PROVIDER``; ``HOST|PROVIDER`` means either.  Choices complete by themselves.
+"""
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
-from nodepool_tx import __version__
-from nodepool_tx.cli.outcome import ExitCode
+import attrs
 
-__all__ = ["DEFAULT_CONFIG", "DEFAULT_STATE_DIR", "parse"]
+from nodepool_tx.cli.showing import View, viewing
+from nodepool_tx.cli.target import DEFAULT_CONFIG, DEFAULT_STATE_DIR
+from nodepool_tx.cli.visit import Verb, World
 
-DEFAULT_CONFIG = "/etc/nodepool/nodepool.yaml"
-DEFAULT_STATE_DIR = "/var/lib/nodepool"
+__all__ = ["FORMATS", "KnownVerb", "LocalVerb", "Verbs", "add_common", "positive_seconds"]
 
-_EPILOG = """\
-exit codes:
-  0  done
-  1  it did not work: no such node, locked by somebody, request failed
-  2  wrong arguments, or a configuration that cannot be used
-  3  ZooKeeper does not answer
-  124  no nodes before --timeout passed
-  125  the ZooKeeper session ended while nodes were in use
-  130  interrupted
-  "request LABEL -- COMMAND" ends with the command's own code; with several
-  nodes with the highest of them.
+#: How rows can be printed.
+FORMATS = ("table", "json", "csv")
 
-environment: NODEPOOL_CONFIG, NODEPOOL_SECURE, NODEPOOL_STATE_DIR and
-NODEPOOL_IDENTITY stand for -c, -s, --state-dir and --identity.
-"""
+#: A verb that finds what it needs without ZooKeeper.
+LocalVerb = Callable[[World, argparse.Namespace], Awaitable[int]]
+
+#: Ends with :meth:`argparse.ArgumentParser.error` if options do not fit together.
+Check = Callable[[argparse.ArgumentParser, argparse.Namespace], None]
 
 
-def _seconds(text: str) -> float:
+def positive_seconds(text: str) -> float:
+    """A type for arguments that are durations."""
     value = float(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError("must be a positive number of seconds")
     return value
 
 
-def _priority(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 999:
-        raise argparse.ArgumentTypeError("must be a whole number from 0 to 999")
-    return value
-
-
-def _add_common(parser: argparse.ArgumentParser, environ: Mapping[str, str] | None) -> None:
+def add_common(parser: argparse.ArgumentParser, environ: Mapping[str, str] | None) -> None:
     """What may stand before the verb and after it; only the former has defaults."""
 
     def default(value: object) -> object:
@@ -76,9 +101,16 @@ def _add_common(parser: argparse.ArgumentParser, environ: Mapping[str, str] | No
     parser.add_argument(
         "--connect-timeout",
         metavar="SECONDS",
-        type=_seconds,
+        type=positive_seconds,
         default=default(10.0),
         help="how long to try to reach ZooKeeper [10]",
+    )
+    parser.add_argument(
+        "--color",
+        "--colour",
+        choices=("auto", "always", "never"),
+        default=default("auto"),
+        help="whether tables have colours [auto: on a terminal]",
     )
     parser.add_argument(
         "--debug",
@@ -88,124 +120,108 @@ def _add_common(parser: argparse.ArgumentParser, environ: Mapping[str, str] | No
     )
 
 
-class _Verbs:
-    """Adds verbs that all know the common options."""
+@attrs.frozen(kw_only=True)
+class KnownVerb:
+    """A verb, what it does, and how its arguments are read.
 
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
+    :ivar does: with ZooKeeper; None for a local one.
+    :ivar takes_command: what stands after ``--`` is for it.
+    :ivar hidden: for programs: neither ``--help`` nor completion shows it.
+    """
+
+    name: str
+    help: str
+    family: str
+    parser: argparse.ArgumentParser
+    does: Verb | None = None
+    local: LocalVerb | None = None
+    check: Check | None = None
+    takes_command: bool = False
+    hidden: bool = False
+
+
+class Verbs:
+    """Adds verbs that all know the common options.
+
+    :ivar known: those that were added, in their order.
+    :ivar family: the heading for those that are added next.
+    """
+
+    def __init__(self, parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
+        self.parser = parser
+        self.environ = environ
+        self.family = ""
+        self.known: dict[str, KnownVerb] = {}
         self._common = argparse.ArgumentParser(add_help=False)
-        _add_common(self._common, None)
-        self._verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
+        add_common(self._common, None)
+        self._verbs = parser.add_subparsers(
+            dest="verb", metavar="VERB", help="one of those above; VERB --help tells more"
+        )
 
-    def add(self, name: str, help: str, *, formats: bool = True) -> argparse.ArgumentParser:
-        verb = self._verbs.add_parser(
-            name, help=help, description=help[0].upper() + help[1:] + ".", parents=[self._common]
+    def add(
+        self,
+        name: str,
+        help: str,
+        does: Verb,
+        *,
+        example: str,
+        formats: Sequence[str] = FORMATS,
+        **more: Any,
+    ) -> argparse.ArgumentParser:
+        """A verb that works with ZooKeeper; the parser to add its arguments to.
+
+        :param help: what it does, as the end of "nodepool NAME will …".
+        :param example: its arguments in a case that shows its use, and if
+            wanted after two spaces what it is for.
+        :param formats: what ``--format`` offers; nothing for no such option.
+        :param more: further fields of :class:`KnownVerb`.
+        """
+        return self._add(name, help, example, formats, does=does, **more)
+
+    def add_list(
+        self, name: str, help: str, view: View, *, example: str, **more: Any
+    ) -> argparse.ArgumentParser:
+        """A verb that shows rows, once or as they change."""
+        parser = self._add(name, help, example, FORMATS, does=viewing(view), **more)
+        parser.add_argument(
+            "--watch",
+            nargs="?",
+            const=1.0,
+            default=None,
+            metavar="SECONDS",
+            type=positive_seconds,
+            help="go on and show every change, at most one in so many seconds [1]",
+        )
+        return parser
+
+    def add_local(
+        self,
+        name: str,
+        help: str,
+        local: LocalVerb,
+        *,
+        example: str,
+        formats: Sequence[str] = (),
+        **more: Any,
+    ) -> argparse.ArgumentParser:
+        """A verb that needs no ZooKeeper."""
+        return self._add(name, help, example, formats, local=local, **more)
+
+    def _add(
+        self, name: str, help: str, example: str, formats: Sequence[str], **more: Any
+    ) -> argparse.ArgumentParser:
+        parser = self._verbs.add_parser(
+            name,
+            description=help[0].upper() + help[1:] + ".",
+            epilog=f"example:\n  nodepool {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            parents=[self._common],
         )
         if formats:
-            verb.add_argument(
-                "--format",
-                choices=("table", "json"),
-                default="table",
-                help="how to print [table]",
+            parser.add_argument(
+                "--format", choices=tuple(formats), default="table", help="how to print [table]"
             )
-        return verb
-
-
-def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="nodepool",
-        description="Looks at the nodes and requests in ZooKeeper, and works with them.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"nodepool {__version__}")
-    _add_common(parser, environ)
-    verbs = _Verbs(parser)
-
-    nodes = verbs.add("list", "list nodes")
-    nodes.add_argument("--detail", action="store_true", help="show more columns")
-    nodes.add_argument("id", nargs="?", metavar="ID", help="only this node")
-    verbs.add("request-list", "list node requests in the order of the queue")
-    verbs.add("label-list", "list the labels that pools online offer")
-    info = verbs.add("info", "show what ZooKeeper holds of a provider")
-    info.add_argument("provider", metavar="PROVIDER")
-    verbs.add("config-validate", "check the configuration", formats=False)
-
-    delete = verbs.add("delete", "have a node deleted by its launcher")
-    delete.add_argument("id", metavar="ID")
-    delete.add_argument(
-        "--now",
-        action="store_true",
-        help="wait until it is gone, and a static node until it is back in service",
-    )
-    hold = verbs.add("hold", "hold a node, so that nobody is given it")
-    hold.add_argument("id", metavar="ID")
-    hold.add_argument("--comment", metavar="TEXT", help="why, shown by list --detail")
-    for verb in (delete, hold):
-        verb.add_argument(
-            "--timeout",
-            metavar="SECONDS",
-            type=_seconds,
-            default=60.0 if verb is delete else 5.0,
-            help="how long to wait, for a lock or with --now [%(default)g]",
+        self.known[name] = KnownVerb(
+            name=name, help=help, family=self.family, parser=parser, **more
         )
-
-    request = verbs.add("request", "ask for nodes, use them and give them back")
-    request.usage = "nodepool request [options] LABEL [LABEL ...] [-- COMMAND ...]"
-    request.epilog = (
-        "Without a command it shows how to log in and waits for Enter.  A command of one "
-        "word is a line for the remote shell, several words arrive as they are."
-    )
-    request.add_argument("labels", nargs="+", metavar="LABEL", help="one node of each")
-    request.add_argument(
-        "--keep", action="store_true", help="hold the nodes and leave them, instead of waiting"
-    )
-    request.add_argument(
-        "--timeout",
-        metavar="SECONDS",
-        type=_seconds,
-        help="give up when there are no nodes by then",
-    )
-    request.add_argument("--tenant", metavar="NAME", help="in whose name, for tenants' limits")
-    request.add_argument(
-        "--priority",
-        metavar="N",
-        type=_priority,
-        default=100,
-        help="smaller goes first; Zuul has 100, 200 and 300 for pipelines of high, normal "
-        "and low precedence [100]",
-    )
-    request.add_argument(
-        "--identity",
-        metavar="KEYFILE",
-        default=environ.get("NODEPOOL_IDENTITY") or None,
-        help="the private key for ssh, as ssh -i takes it",
-    )
-    return parser
-
-
-def parse(argv: Sequence[str], environ: Mapping[str, str]) -> argparse.Namespace:
-    """Read the arguments; what stands after ``--`` is :attr:`command`.
-
-    :raises SystemExit: they are wrong, or ask for help or the version.
-    """
-    parser = _parser(environ)
-    words, command = list(argv), []
-    if "--" in words:
-        at = words.index("--")
-        words, command = words[:at], words[at + 1 :]
-    options = parser.parse_args(words)
-    options.command = command
-    if options.verb is None:
-        parser.print_help()
-        raise SystemExit(ExitCode.USAGE)
-    if options.verb != "request":
-        if command:
-            parser.error(f"{options.verb} takes no command")
-        return options
-    if "--" in argv and not command:
-        parser.error("there is no command after --")
-    if command and options.keep:
-        parser.error("--keep leaves the nodes to you: run commands on them afterwards")
-    if command and options.format == "json":
-        parser.error("--format json has no place for a command's output")
-    return options
+        return parser

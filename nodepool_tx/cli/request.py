@@ -6,6 +6,7 @@ is left behind however this process ends.
 
 from __future__ import annotations
 
+import argparse
 import getpass
 import os
 import socket
@@ -18,6 +19,7 @@ from twisted.internet.interfaces import IDelayedCall
 
 from nodepool_tx.cli.gathering import to_the_end
 from nodepool_tx.cli.lease import Lease, take
+from nodepool_tx.cli.options import Verbs, positive_seconds
 from nodepool_tx.cli.outcome import Complaint, ExitCode
 from nodepool_tx.cli.ssh import KnownHosts
 from nodepool_tx.cli.using import Use
@@ -28,10 +30,66 @@ from nodepool_tx.store import paths
 from nodepool_tx.store.codec import encode_request
 from nodepool_tx.txzookeeper.interface import SessionState
 
-__all__ = ["request_nodes"]
+__all__ = ["add_verbs"]
 
 #: Seconds between two explanations of why a request waits, at least.
 _EXPLAIN_INTERVAL = 0.25
+
+
+def add_verbs(verbs: Verbs) -> None:
+    request = verbs.add(
+        "request",
+        "ask for nodes, use them and give them back",
+        request_nodes,
+        example="request debian-12 -- 'uname -a'",
+        check=_check,
+        takes_command=True,
+    )
+    request.usage = "nodepool request [options] LABEL [LABEL ...] [-- COMMAND ...]"
+    request.description = (
+        "Ask for nodes, use them and give them back.\n\n"
+        "Without a command it shows how to log in and waits for Enter.  A command of one\n"
+        "word is a line for the remote shell, several words arrive as they are."
+    )
+    request.add_argument("labels", nargs="+", metavar="LABEL", help="one node of each")
+    request.add_argument(
+        "--keep", action="store_true", help="hold the nodes and leave them, instead of waiting"
+    )
+    request.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=positive_seconds,
+        help="give up when there are no nodes by then",
+    )
+    request.add_argument("--tenant", metavar="NAME", help="in whose name, for tenants' limits")
+    request.add_argument(
+        "--priority",
+        metavar="N",
+        type=_priority,
+        default=100,
+        help="smaller goes first; Zuul has 100, 200 and 300 for pipelines of high, normal "
+        "and low precedence [100]",
+    )
+    request.add_argument(
+        "--identity",
+        metavar="FILE",
+        default=verbs.environ.get("NODEPOOL_IDENTITY") or None,
+        help="the private key for ssh, as ssh -i takes it",
+    )
+
+
+def _priority(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 999:
+        raise argparse.ArgumentTypeError("must be a whole number from 0 to 999")
+    return value
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.command and options.keep:
+        parser.error("--keep leaves the nodes to you: run commands on them afterwards")
+    if options.command and options.format != "table":
+        parser.error(f"--format {options.format} has no place for a command's output")
 
 
 def who() -> str:

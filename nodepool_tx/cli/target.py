@@ -8,13 +8,15 @@ from collections.abc import Mapping
 
 import attrs
 
-from nodepool_tx.cli.options import DEFAULT_CONFIG
 from nodepool_tx.cli.outcome import Complaint, ExitCode, NotYet
 from nodepool_tx.config import Config, ConfigErrors, load_config
 from nodepool_tx.embedded.location import is_attended, locate
 from nodepool_tx.txzookeeper.tls import TLSFiles
 
-__all__ = ["Target", "find_target"]
+__all__ = ["DEFAULT_CONFIG", "DEFAULT_STATE_DIR", "Target", "find_target"]
+
+DEFAULT_CONFIG = "/etc/nodepool/nodepool.yaml"
+DEFAULT_STATE_DIR = "/var/lib/nodepool"
 
 
 @attrs.frozen

@@ -35,6 +35,11 @@ class Terminal:
         self._drawing = LoopingCall(self._draw)
         self._drawing.clock = clock
 
+    @property
+    def is_screen(self) -> bool:
+        """Results go to somebody's terminal."""
+        return self._out.isatty()
+
     def result(self, text: str) -> None:
         """What the command was asked for; a reader that has seen enough is fine.
 

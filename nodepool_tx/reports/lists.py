@@ -1,70 +1,20 @@
-"""What the lists show: Nodepool 11's columns, in its order, from the store's tables.
-
-A report is a value: keys, headers and rows.  As a table it shows ages as
-``days:hours:minutes:seconds``; as JSON it has all keys, and ages in seconds.
-"""
+"""Lists of nodes, requests and labels: Nodepool 11's columns, in its order."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import attrs
-
 from nodepool_tx.model import Node, NodeRequest, PoolComponent
-from nodepool_tx.reports.table import render_table
+from nodepool_tx.reports.report import Column, Report, show_age, tone_of
 
 __all__ = [
-    "Report",
     "image_report",
     "label_report",
     "node_report",
     "provider_node_report",
     "request_report",
 ]
-
-
-@attrs.frozen
-class Column:
-    """A key in JSON and its header in a table.
-
-    :ivar shows: how a value looks in a table, where that differs from JSON.
-    """
-
-    key: str
-    header: str
-    shows: Callable[[Any], Any] = lambda value: value
-
-
-@attrs.frozen
-class Report:
-    """Rows of a list.
-
-    :ivar shown: the keys that a table has; JSON has all.
-    """
-
-    columns: tuple[Column, ...]
-    rows: tuple[Mapping[str, Any], ...]
-    shown: Collection[str]
-
-    def as_table(self) -> str:
-        columns = [column for column in self.columns if column.key in self.shown]
-        return render_table(
-            [column.header for column in columns],
-            [[column.shows(row[column.key]) for column in columns] for row in self.rows],
-        )
-
-    def as_json(self) -> str:
-        return json.dumps(self.rows, indent=2)
-
-
-def show_age(seconds: float) -> str:
-    """Such as ``00:01:23:45``: a day count that grows as needed, then a time."""
-    minutes, second = divmod(max(0, int(seconds)), 60)
-    hours, minute = divmod(minutes, 60)
-    day, hour = divmod(hours, 24)
-    return f"{day:02d}:{hour:02d}:{minute:02d}:{second:02d}"
 
 
 _NODE_COLUMNS = (
@@ -74,8 +24,8 @@ _NODE_COLUMNS = (
     Column("server_id", "Server ID"),
     Column("public_ipv4", "Public IPv4"),
     Column("ipv6", "IPv6"),
-    Column("state", "State"),
-    Column("age", "Age", show_age),
+    Column("state", "State", tone=tone_of),
+    Column("age", "Age", show_age, reference=lambda row: show_age(row["age"]), passing=True),
     Column("locked", "Locked"),
 )
 _DETAIL_COLUMNS = (
@@ -95,7 +45,7 @@ _DETAIL_COLUMNS = (
 _REQUEST_COLUMNS = (
     Column("id", "Request ID"),
     Column("relative_priority", "Priority"),
-    Column("state", "State"),
+    Column("state", "State", tone=tone_of),
     Column("requestor", "Requestor"),
     Column("node_types", "Node Types"),
     Column("nodes", "Nodes"),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["cell", "printable", "render_table"]
+__all__ = ["Painter", "cell", "printable", "render_table"]
+
+#: Row and column (from 0) and text of a cell: the text with marks that take no
+#: place on the screen.
+Painter = Callable[[int, int, str], str]
 
 
 def printable(text: str) -> str:
@@ -37,18 +41,27 @@ def _width(text: str) -> int:
     )
 
 
-def render_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A framed table, left aligned, without a line break at the end."""
+def render_table(
+    headers: Sequence[str], rows: Sequence[Sequence[Any]], painter: Painter | None = None
+) -> str:
+    """A framed table, left aligned, without a line break at the end.
+
+    :param painter: colours cells of the rows; widths are those of the text.
+    """
     texts = [[cell(value) for value in row] for row in rows]
     widths = [max(map(_width, column)) for column in zip(headers, *texts, strict=True)]
     rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
 
-    def line(cells: Sequence[str]) -> str:
+    def line(cells: Sequence[str], row: int | None = None) -> str:
         padded = (
-            f" {text}{' ' * (width - _width(text))} "
-            for text, width in zip(cells, widths, strict=True)
+            f" {_painted(painter, row, column, text)}{' ' * (width - _width(text))} "
+            for column, (text, width) in enumerate(zip(cells, widths, strict=True))
         )
         return "|" + "|".join(padded) + "|"
 
-    body = [line(row) for row in texts]
+    body = [line(row, number) for number, row in enumerate(texts)]
     return "\n".join([rule, line(headers), rule, *body, *([rule] if body else [])])
+
+
+def _painted(painter: Painter | None, row: int | None, column: int, text: str) -> str:
+    return text if painter is None or row is None else painter(row, column, text)

@@ -15,8 +15,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from nodepool_tx.cli.commands import parse
 from nodepool_tx.cli.main import execute
-from nodepool_tx.cli.options import parse
 from nodepool_tx.cli.running import exit_code_of
 from nodepool_tx.cli.target import Target
 from nodepool_tx.cli.terminal import Terminal

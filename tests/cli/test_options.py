@@ -2,7 +2,7 @@
 
 import pytest
 
-from nodepool_tx.cli.options import parse
+from nodepool_tx.cli.commands import parse
 
 
 def test_options_stand_before_the_verb_and_after_it() -> None:

@@ -13,14 +13,13 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from nodepool_tx.cli import target as targets
-from nodepool_tx.cli.main import main
-from nodepool_tx.cli.options import parse
+from nodepool_tx.cli.commands import parse
 from nodepool_tx.cli.outcome import Complaint, ExitCode
 from nodepool_tx.cli.running import exit_code_of
 from nodepool_tx.cli.target import find_target
 from nodepool_tx.cli.terminal import Terminal
 from nodepool_tx.embedded.layout import Layout, Lock
-from tests.cli.stage import CONFIG, CommandLineTestCase
+from tests.cli.stage import CommandLineTestCase
 
 
 class TroubleTests(CommandLineTestCase):
@@ -197,19 +196,6 @@ def test_exit_codes_of_errors() -> None:
         "nodepool: this is a fault of nodepool: KeyError('x'); --debug shows where it happened\n"
     )
     assert "Traceback" in _told(KeyError("x"), debug=True)[1]
-
-
-def test_config_validate(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Tells all errors with their places, and fails if there is one."""
-    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
-    good.write_text(CONFIG)
-    bad.write_text(CONFIG.replace("labels: debian", "labels: debain"))
-    assert main(["-c", str(good), "config-validate"]) == 0
-    assert capsys.readouterr().out == (f"{good}: ok, 1 provider, 1 pool, 1 label, 1 static node\n")
-    assert main(["-c", str(bad), "config-validate"]) == 1
-    out = capsys.readouterr().out
-    assert f"{bad}:13:21: " in out
-    assert "did you mean debian?" in out
 
 
 def test_the_program_ends_with_the_code(tmp_path: pathlib.Path) -> None:

@@ -9,8 +9,8 @@ from nodepool_tx.reports.lists import (
     node_report,
     provider_node_report,
     request_report,
-    show_age,
 )
+from nodepool_tx.reports.report import show_age
 
 NODE = Node(
     id="0000000007",
