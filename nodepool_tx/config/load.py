@@ -22,6 +22,7 @@ from nodepool_tx.config.frozen import FrozenMapping
 from nodepool_tx.config.metastatic import MetastaticSection
 from nodepool_tx.config.names import UniqueNames
 from nodepool_tx.config.openstack import OpenStackSection
+from nodepool_tx.config.operations_section import read_operations
 from nodepool_tx.config.schema import Config, DiskImage, Label, ProviderConfig
 from nodepool_tx.config.section import Cursor, Section, suggest
 from nodepool_tx.config.source import Sources, read_sources
@@ -62,9 +63,10 @@ _KEYS = frozenset(
         "diskimages",
         "max-hold-age",
         "tenant-resource-limits",
+        "nodepool-tx",
     }
 )
-_SECURE_KEYS = frozenset({"zookeeper-servers", "zookeeper-tls", "diskimages"})
+_SECURE_KEYS = frozenset({"zookeeper-servers", "zookeeper-tls", "diskimages", "nodepool-tx"})
 _SECURE_IMAGE_KEYS = frozenset({"name", "env-vars"})
 
 
@@ -105,6 +107,8 @@ def parse_sources(
     secure = None if sources.secure is None else Document(sources.secure, env, problems)
     fields: dict[str, Any] = {}
     images: DiskImages | None = None
+    top: Section | None = None
+    secure_top: Section | None = None
     if main.readable:
         if main.root is None:
             main.error(None, "", "is empty", "at least labels and providers belong here")
@@ -114,9 +118,10 @@ def parse_sources(
                 images = read_diskimages(top.items("diskimages"))
                 fields = _read_top(top, images, registry)
     if secure is not None and secure.root is not None:
-        top = Cursor(secure, secure.root).section("the secure file", _SECURE_KEYS)
-        if top is not None:
-            fields |= _read_secure(top, fields, images)
+        secure_top = Cursor(secure, secure.root).section("the secure file", _SECURE_KEYS)
+        if secure_top is not None:
+            fields |= _read_secure(secure_top, fields, images)
+    fields["operations"] = read_operations(top, secure_top)
     if problems.count:
         raise problems.exception()
     return Config(**fields, warnings=problems.warnings, digest=sources.digest)
