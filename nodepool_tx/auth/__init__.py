@@ -1,0 +1,1 @@
+"""Who somebody is: log-ins, and what keeps them from being guessed."""
