@@ -12,7 +12,7 @@ from nodepool_tx.pools.interface import NodeMaker, Objection
 from nodepool_tx.pools.patience import age_of
 from nodepool_tx.pools.planning import Plan, Planner
 from nodepool_tx.pools.reservations import Reservation, Reservations
-from nodepool_tx.pools.rules import Answer, PoolView, Verdict, Wish, judge
+from nodepool_tx.pools.rules import MAINTENANCE, Answer, PoolView, Verdict, Wish, judge, verdicts
 from nodepool_tx.store.nodes import NodeTable
 
 __all__ = ["Course", "Deciding"]
@@ -50,18 +50,31 @@ class Deciding:
     def judge(self, wish: Wish, me: PoolView, online: Iterable[PoolComponent]) -> Verdict:
         """What this pool does about all requests with one wish.
 
-        What cannot be served even if nothing were in use is declined.
+        What cannot be served even if nothing were in use is declined, also
+        while the provider is out of service.
         """
         verdict = judge(wish, me, online)
-        if verdict.answer is not Answer.SERVE:
+        if verdict.answer is not Answer.SERVE and verdict.rule != MAINTENANCE:
             return verdict
+        alone = self._alone(wish)
+        return verdict if alone.answer is Answer.SERVE else alone
+
+    def verdicts(
+        self, wish: Wish, me: PoolView, online: Iterable[PoolComponent]
+    ) -> tuple[Verdict, ...]:
+        """What each rule says of which :meth:`judge` makes one answer."""
+        return (*verdicts(wish, me, online), self._alone(wish))
+
+    def _alone(self, wish: Wish) -> Verdict:
+        """Whether it could be served if nothing were in use."""
         charges = self._planner.if_all_were_new(wish.labels, wish.tenant)
+        short: tuple[Shortage, ...] = ()
         if charges is not None:
             short = self._reservations.alone(charges, self._planner.limits())
-            if short:
-                reasons = "; ".join(f"{s.account}: {s.resource}" for s in short)
-                return Verdict(Answer.DECLINE, f"it alone exceeds the limit of {reasons}")
-        return verdict
+        if not short:
+            return Verdict(Answer.SERVE, "it fits into every limit if nothing is in use", "alone")
+        reasons = "; ".join(f"{s.account}: {s.resource}" for s in short)
+        return Verdict(Answer.DECLINE, f"it alone exceeds the limit of {reasons}", "alone")
 
     def decide(self, request: NodeRequest, held_back: Collection[str]) -> Course:
         """What to do about a request that the rules say is ours to serve.

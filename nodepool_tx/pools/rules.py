@@ -10,13 +10,25 @@ request; so a thousand equal requests cost as much as one.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
 from nodepool_tx.model import NodeRequest, PoolComponent
 
-__all__ = ["Answer", "PoolView", "Verdict", "Wish", "all_declined", "judge", "verdicts"]
+__all__ = [
+    "MAINTENANCE",
+    "Answer",
+    "PoolView",
+    "Verdict",
+    "Wish",
+    "all_declined",
+    "judge",
+    "verdicts",
+]
+
+#: The rule by which a provider that is out of service takes nothing.
+MAINTENANCE = "maintenance"
 
 #: Labels that are named where some are missing.
 MOST_LISTED = 10
@@ -51,6 +63,8 @@ class PoolView:
     """A pool of ours, as far as the rules are concerned.
 
     ``launches``: it can make new nodes; static pools cannot.
+    ``out_of_service``: providers that are, and why in words; nobody waits for
+    those.
     """
 
     id: str
@@ -60,12 +74,14 @@ class PoolView:
     priority: int = 100
     enabled: bool = True
     launches: bool = False
+    out_of_service: Mapping[str, str] = attrs.field(factory=dict)
 
 
 class Answer(enum.Enum):
     #: Serve it as soon as there are nodes.
     SERVE = "serve"
-    #: Somebody else comes first; look again when the registry changes.
+    #: Not now: somebody else comes first, or the provider is out of service;
+    #: look again when the registry changes, or what is out of service.
     YIELD = "yield"
     #: Not ours to answer: we said no already, or others can do it and we cannot.
     LEAVE = "leave"
@@ -106,13 +122,15 @@ def verdicts(wish: Wish, me: PoolView, online: Iterable[PoolComponent]) -> Itera
         for pool in online
         if pool.id not in wish.declined_by and wanted <= pool.supported_labels
     ]
-    rivals = [pool for pool in candidates if pool.provider_name == wish.provider] or candidates
-    yield _of_the_provider(wish, me, rivals is not candidates)
+    able = [pool for pool in candidates if pool.provider_name not in me.out_of_service]
+    rivals = [pool for pool in able if pool.provider_name == wish.provider] or able
+    yield _of_the_provider(wish, me, rivals is not able)
     # Where a provider is named, others yield to it; it must not yield to them.
     yield _first_in_line(me, rivals)
     yield _has_labels(wish, me, any(pool.id != me.id for pool in candidates))
     yield _enabled(me)
     yield _may_be_new(wish, me)
+    yield _in_service(me)
 
 
 def _not_declined(wish: Wish, me: PoolView) -> Verdict:
@@ -130,6 +148,8 @@ def _of_the_provider(wish: Wish, me: PoolView, others_are: bool) -> Verdict:
         reason = f"it asks for provider {wish.provider}, which is online"
         return Verdict(Answer.YIELD, reason, "provider")
     reason = f"provider {wish.provider}, which it asks for, is not online for it"
+    if wish.provider in me.out_of_service:
+        reason = f"it asks for provider {wish.provider}; {me.out_of_service[wish.provider]}"
     return Verdict(Answer.SERVE, reason, "provider")
 
 
@@ -171,6 +191,13 @@ def _may_be_new(wish: Wish, me: PoolView) -> Verdict:
         return Verdict(Answer.SERVE, "it asks for new nodes, which this pool launches", "reuse")
     reason = "it asks for new nodes, and this pool launches none"
     return Verdict(Answer.DECLINE, reason, "reuse")
+
+
+def _in_service(me: PoolView) -> Verdict:
+    """Said last: what this pool would never serve it declines all the same."""
+    if me.provider in me.out_of_service:
+        return Verdict(Answer.YIELD, me.out_of_service[me.provider], MAINTENANCE)
+    return Verdict(Answer.SERVE, f"provider {me.provider} is in service", MAINTENANCE)
 
 
 def _listed(labels: Sequence[str]) -> str:

@@ -49,7 +49,7 @@ from nodepool_tx.pools.planning import Planner
 from nodepool_tx.pools.queue import Group
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.reservations import Reservations
-from nodepool_tx.pools.rules import Answer, PoolView
+from nodepool_tx.pools.rules import MAINTENANCE, Answer, PoolView
 from nodepool_tx.pools.standing import Standing
 from nodepool_tx.pools.telling import what_waits, why_not_served
 from nodepool_tx.store.nodes import NodeChange
@@ -93,7 +93,14 @@ class PoolService(Service):
         self._admission = admission
         self._maker = maker
         launches = maker is not None
-        self._standing = Standing(clock, registry, settings, launches, store.components.pools)
+        self._standing = Standing(
+            clock,
+            registry,
+            settings,
+            launches,
+            store.components.pools,
+            store.maintenance.providers_in_words,
+        )
         self._backlog = Backlog(self._wake)
         self._patience = Patience(
             clock,
@@ -126,6 +133,7 @@ class PoolService(Service):
         self._next_pass: IDelayedCall | None = None
         self._unsubscribe: list[Callable[[], None]] = []
         self._accepting = False
+        self._out_of_service: frozenset[str] = frozenset()
 
     # -- life ------------------------------------------------------------
 
@@ -151,12 +159,14 @@ class PoolService(Service):
             return
         self._accepting = True
         self._hands.open()
-        self._standing.begin()
         store = self._store
+        self._out_of_service = frozenset(store.maintenance.providers_in_words())
+        self._standing.begin()
         self._unsubscribe = [
             store.nodes.subscribe(self._on_node),
             store.requests.subscribe(self._on_request),
             store.components.subscribe(self._backlog.judge_again),
+            store.maintenance.subscribe(self._on_maintenance),
             store.when_current(self._on_current),
             self._reservations.subscribe(self._backlog.mark_with_room),
         ]
@@ -210,6 +220,15 @@ class PoolService(Service):
     def _on_current(self, current: bool) -> None:
         if current:
             self._reload_queue()
+
+    def _on_maintenance(self) -> None:
+        """Providers are out of service, or back: a host is its provider's business."""
+        out_of_service = frozenset(self._store.maintenance.providers_in_words())
+        if out_of_service != self._out_of_service:
+            self._out_of_service = out_of_service
+            self._standing.show()
+            self._patience.forget_all()
+            self._backlog.judge_again()
 
     def _on_request(self, change: RequestChange) -> None:
         if change.after is None:
@@ -415,7 +434,10 @@ class PoolService(Service):
         if not self._store.current:
             return "out of touch with ZooKeeper"
         online = self._store.components.pools()
-        verdict = group.verdict or self._deciding.judge(group.wish, self._standing.view(), online)
+        verdict = group.verdict
+        if verdict is None or verdict.rule == MAINTENANCE:
+            # For how long it is out of service changes from moment to moment.
+            verdict = self._deciding.judge(group.wish, self._standing.view(), online)
         if verdict.answer is not Answer.SERVE:
             return verdict.reason
         course = self._deciding.decide(request, ())

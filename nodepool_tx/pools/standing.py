@@ -1,12 +1,13 @@
 """What other launchers see of a pool.
 
 A pool that is asked first and has no room, or cannot make nodes now, is shown
-as paused: those that would yield to it need not wait for it then.
+as paused: those that would yield to it need not wait for it then.  So is one
+whose provider is out of service, at once and for as long as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -31,6 +32,7 @@ class Standing:
     """The registration of one pool.
 
     :param online: gives all pools that are online.
+    :param out_of_service: gives the providers that are, and why in words.
     """
 
     def __init__(
@@ -40,12 +42,14 @@ class Standing:
         settings: PoolSettings,
         launches: bool,
         online: Callable[[], tuple[PoolComponent, ...]],
+        out_of_service: Callable[[], Mapping[str, str]],
     ) -> None:
         self._clock = clock
         self._registry = registry
         self._settings = settings
         self._launches = launches
         self._online = online
+        self._out_of_service = out_of_service
         self._paused = False
         self._objected = False
         self._calm: IDelayedCall | None = None
@@ -71,8 +75,9 @@ class Standing:
     def show(self) -> str:
         """Have it registered; returns the id it has there."""
         settings = self._settings
+        paused = self._paused or settings.provider in self._out_of_service()
         self._id = self._registry.show(
-            settings.provider, settings.name, settings.labels, settings.priority, self._paused
+            settings.provider, settings.name, settings.labels, settings.priority, paused
         ).id
         return self._id
 
@@ -87,6 +92,7 @@ class Standing:
             priority=settings.priority,
             enabled=settings.max_servers > 0,
             launches=self._launches,
+            out_of_service=self._out_of_service(),
         )
 
     def blocked(self, *, short: bool, objected: bool) -> None:

@@ -93,6 +93,15 @@ class MaintenanceTable:
         """The record of a provider that is out of service now, as a whole."""
         return self._current(paths.maintenance_of_provider(name))
 
+    def providers_in_words(self) -> dict[str, str]:
+        """Each provider that is out of service as a whole now, and why."""
+        now = self._clock.seconds()
+        return {
+            record.provider: in_words(record, now)
+            for record in self._records.values()
+            if record.provider is not None and not self._is_over(record)
+        }
+
     def _current(self, path: str) -> Maintenance | None:
         record = self._records.get(path)
         return None if record is None or self._is_over(record) else record

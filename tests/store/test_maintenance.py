@@ -10,7 +10,7 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodepool_tx.model import Maintenance, MaintenanceMode
+from nodepool_tx.model import Maintenance
 from nodepool_tx.store import paths
 from nodepool_tx.store.change import Moved, Uncertain, Vanished
 from nodepool_tx.store.codec import Unreadable
@@ -20,23 +20,8 @@ from nodepool_tx.store.maintenance import (
     encode_maintenance,
     in_words,
 )
+from tests.out_of_service import host_record, provider_record
 from tests.store.harness import StoreTestCase
-
-
-def host_record(name: str = "h1", **changes: Any) -> Maintenance:
-    fields: dict[str, Any] = {
-        "mode": MaintenanceMode.MAINTAIN,
-        "host": name,
-        "reason": "new disk",
-        "since": 900.0,
-        "by": "anna@desk",
-    }
-    return Maintenance(**{**fields, **changes})
-
-
-def provider_record(name: str = "rack", **changes: Any) -> Maintenance:
-    fields: dict[str, Any] = {"mode": MaintenanceMode.DRAIN, "provider": name, "since": 900.0}
-    return Maintenance(**{**fields, **changes})
 
 
 class TableTestCase(StoreTestCase):
@@ -259,7 +244,7 @@ def test_words() -> None:
         "host h1 is in maintenance since 1970-01-01 00:00:00 UTC (2 h 1 min) "
         "until 1970-01-02 01:00:00 UTC by anna@desk: new disk"
     )
-    assert in_words(provider_record(since=0.0), -5.0) == (
+    assert in_words(provider_record(since=0.0, reason="", by=""), -5.0) == (
         "provider rack is drained since 1970-01-01 00:00:00 UTC (0 s): no reason given"
     )
     assert [age_in_words(s) for s in (59.9, 60, 3_600, 90_061)] == [
