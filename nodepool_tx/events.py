@@ -24,6 +24,7 @@ __all__ = [
     "ReloadEnded",
     "ReloadRefused",
     "RequestEnded",
+    "ServiceAsked",
 ]
 
 
@@ -100,6 +101,24 @@ class CloudCalled(Event):
     provider: str
     call: str
     result: str
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class ServiceAsked(Event):
+    """A request to a service of a cloud has ended; a :class:`CloudCalled` may take several.
+
+    :ivar service: its type, such as ``compute``.
+    :ivar method: of HTTP.
+    :ivar operation: what it was about, without ids, such as ``servers_detail``.
+    :ivar status: of HTTP; None where there was no answer.
+    """
+
+    provider: str
+    service: str
+    method: str
+    operation: str
+    status: int | None
     seconds: float
 
 

@@ -25,6 +25,7 @@ TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 #: a part never uses, even by way of others, what uses it.
 MAY_USE = {
     # Know nothing of each other.
+    "audit": "",
     "collecting": "",
     "config": "",
     "embedded": "",
@@ -48,7 +49,7 @@ MAY_USE = {
     "providers.cloud": (
         "config events model nodescan periodic pools providers resources store txzookeeper work"
     ),
-    "providers.openstack": "config model providers providers.cloud resources sharing",
+    "providers.openstack": "config events model providers providers.cloud resources sharing",
     "providers.fake": "config nodescan providers providers.cloud providers.openstack store",
     "providers.metastatic": (
         "config model pools providers providers.cloud resources store txzookeeper work"
@@ -60,10 +61,14 @@ MAY_USE = {
     "reload": "config events periodic pools providers store work",
     "launcher": "config events model pools providers reload store txzookeeper work",
     "signals": "reload store",
+    "auth": "audit config",
+    # What people see of it from outside.
+    "status": "config launcher model pools providers reload store txzookeeper",
+    "web": "config model status",
     # The two places where everything is put together.
     "tap": (
         "collecting config embedded events janitor launcher logs minready names nodescan options "
-        "pools providers reload root signals store txzookeeper"
+        "pools providers reload root signals status store txzookeeper web"
     ),
     "options": "config embedded logs",
     "cli": "config embedded logs model names pools reports resources store txzookeeper",

@@ -21,6 +21,7 @@ from nodepool_tx.providers.fake.networks import SIMULATED_ADDRESSES
 from nodepool_tx.providers.fake.transport import SimulatedTransport
 from nodepool_tx.providers.interface import ProviderContext, ProviderDescription
 from nodepool_tx.providers.openstack.adapter import OpenStackAdapter
+from nodepool_tx.providers.openstack.timing import TimedTransport
 from nodepool_tx.store.store import Store
 
 __all__ = ["DRIVER", "SimulatedClouds", "fake_driver"]
@@ -78,7 +79,8 @@ def fake_driver(clouds: Clouds) -> ProviderDescription:
     def make_adapter(config: FakeProvider, context: ProviderContext) -> CloudAdapter:
         cloud = clouds(config, context)
         furnish(cloud, config)
-        transport = SimulatedTransport(cloud, config.cloud, config.region_name)
+        simulated = SimulatedTransport(cloud, config.cloud, config.region_name)
+        transport = TimedTransport(simulated, config.name, context.clock, context.events)
         adapter = OpenStackAdapter(config, transport, context.clock)
         # Half a boot: a real one takes so long that nobody would notice.
         adapter.poll_interval = min(SLOWEST, max(FASTEST, config.simulation.boot_delay / 2))

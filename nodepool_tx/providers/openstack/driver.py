@@ -10,6 +10,7 @@ from nodepool_tx.providers.openstack.adapter import OpenStackAdapter
 from nodepool_tx.providers.openstack.credentials import Credentials
 from nodepool_tx.providers.openstack.hints import NetworkHints
 from nodepool_tx.providers.openstack.http import HttpTransport
+from nodepool_tx.providers.openstack.timing import TimedTransport
 
 __all__ = ["DRIVER", "make_adapter"]
 
@@ -27,7 +28,8 @@ def make_adapter(config: OpenStackProvider, context: ProviderContext) -> CloudAd
     credentials = Credentials(
         context.clock, context.offload, cloud=config.cloud, region=config.region_name
     )
-    transport = HttpTransport(context.reactor, credentials, context.offload)
+    http = HttpTransport(context.reactor, credentials, context.offload)
+    transport = TimedTransport(http, config.name, context.clock, context.events)
 
     async def hints() -> NetworkHints:
         return (await credentials.settings()).networks
