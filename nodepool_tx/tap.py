@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet.defer import succeed
 from twisted.logger import ILogObserver
 from twisted.python.logfile import LogFile
+from twisted.web.server import Site
 
 from nodepool_tx import __version__, names
 from nodepool_tx.collecting import Collector
@@ -38,9 +39,14 @@ from nodepool_tx.providers.tree import ProviderTree
 from nodepool_tx.reload import Reloader
 from nodepool_tx.root import OrderedService
 from nodepool_tx.signals import SignalHandler
+from nodepool_tx.status.farm import Farm
+from nodepool_tx.status.tally import Tally
 from nodepool_tx.store.store import Store
 from nodepool_tx.txzookeeper.client import ZookeeperClient
 from nodepool_tx.txzookeeper.tls import TLSFiles
+from nodepool_tx.web.app import WebApp
+from nodepool_tx.web.routing import Front
+from nodepool_tx.web.server import WebServer
 
 __all__ = ["Options", "makeService"]
 
@@ -127,7 +133,13 @@ def build(options: Options, reactor: Any) -> Root:
         interval=intervals.cleanup,
     )
     launcher = Launcher(
-        reloader, store, session, config, _notices(options), [min_ready.reconfigure], events
+        reloader,
+        store,
+        session,
+        config,
+        _notices(options),
+        [min_ready.reconfigure, lambda: web.reconfigure()],
+        events,
     )
     watcher = ConfigWatcher(
         options["config"],
@@ -155,6 +167,21 @@ def build(options: Options, reactor: Any) -> Root:
         store,
         begin_log=lambda: begin_new_file(log_file) if log_file else None,
     )
+    farm = Farm(
+        clock=reactor,
+        store=store,
+        tally=Tally(store),
+        reloader=reloader,
+        launcher=launcher,
+        hostname=hostname,
+        version=__version__,
+        started=reactor.seconds(),
+    )
+    web = WebServer(
+        reactor,
+        Site(Front(WebApp(farm).routes()), reactor=reactor),
+        lambda: (reloader.config or config).webapp,
+    )
     presence = Presence(store, registry, ownerships, hostname, __version__)
 
     # Stopped from the bottom up, each only when those below it have stopped.
@@ -168,6 +195,7 @@ def build(options: Options, reactor: Any) -> Root:
         janitor,
         min_ready,
         watcher,
+        web,
         signals,
         Collector(reactor),
     ):

@@ -1,0 +1,68 @@
+"""How many nodes and requests there are in each state, counted as they change."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from nodepool_tx.model import Node, NodeRequest
+from nodepool_tx.store.nodes import NodeChange
+from nodepool_tx.store.requests import RequestChange
+from nodepool_tx.store.store import Store
+
+__all__ = ["Tally"]
+
+
+class Tally:
+    """Counts that cost the same however many nodes there are."""
+
+    def __init__(self, store: Store) -> None:
+        self._nodes: Counter[str] = Counter()
+        self._by_provider: dict[str, Counter[str]] = {}
+        self._requests: Counter[str] = Counter()
+        for node in store.nodes:
+            self._count(node, 1)
+        for request in store.requests:
+            self._count_request(request, 1)
+        store.nodes.subscribe(self._on_node)
+        store.requests.subscribe(self._on_request)
+
+    def nodes(self) -> dict[str, int]:
+        """All nodes, by state; states that none is in are left out."""
+        return _present(self._nodes)
+
+    def nodes_of(self, provider: str) -> dict[str, int]:
+        """The nodes of one provider, by state."""
+        return _present(self._by_provider.get(provider, {}))
+
+    def requests(self) -> dict[str, int]:
+        """All requests, by state."""
+        return _present(self._requests)
+
+    def _on_node(self, change: NodeChange) -> None:
+        if change.before is not change.after:
+            self._count(change.before, -1)
+            self._count(change.after, 1)
+
+    def _on_request(self, change: RequestChange) -> None:
+        if change.before is not change.after:
+            self._count_request(change.before, -1)
+            self._count_request(change.after, 1)
+
+    def _count(self, node: Node | None, sign: int) -> None:
+        if node is None:
+            return
+        self._nodes[node.state.value] += sign
+        if node.provider:
+            of_provider = self._by_provider.setdefault(node.provider, Counter())
+            of_provider[node.state.value] += sign
+            if not any(of_provider.values()):
+                del self._by_provider[node.provider]
+
+    def _count_request(self, request: NodeRequest | None, sign: int) -> None:
+        if request is not None:
+            self._requests[request.state.value] += sign
+
+
+def _present(counts: Mapping[str, int]) -> dict[str, int]:
+    return {state: count for state, count in sorted(counts.items()) if count}

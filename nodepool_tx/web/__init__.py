@@ -1,0 +1,1 @@
+"""The launcher over HTTP: Nodepool 11's lists, a JSON API, live events, and the dashboard."""

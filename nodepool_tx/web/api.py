@@ -1,0 +1,106 @@
+"""The JSON API's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.web.server import Request
+
+from nodepool_tx.model import NodeState
+from nodepool_tx.status.farm import Farm
+from nodepool_tx.status.nodes import NodeFilter, matching_nodes, node_status, shown_node
+from nodepool_tx.status.requests import (
+    Reasons,
+    request_status,
+    requests_in_order,
+    shown_request,
+)
+from nodepool_tx.web.answers import NotToBeHad, encode, send_json
+from nodepool_tx.web.parameters import bad_parameter, text_parameter, whole_parameter
+from nodepool_tx.web.slices import send_slices
+
+__all__ = ["MOST", "send_node", "send_nodes", "send_request", "send_requests"]
+
+#: Nodes or requests in one answer: without ``limit``, and at the most.
+DEFAULT = 1000
+MOST = 10000
+
+
+def send_nodes(request: Request, farm: Farm) -> Deferred[None]:
+    """Those that match, by id; ``next`` is what to give as ``after`` for more."""
+    state = text_parameter(request, "state")
+    if state is not None and state not in {each.value for each in NodeState}:
+        raise bad_parameter("state", f"one of {', '.join(each.value for each in NodeState)}")
+    wanted = NodeFilter(
+        provider=text_parameter(request, "provider"),
+        pool=text_parameter(request, "pool"),
+        label=text_parameter(request, "label"),
+        state=state,
+    )
+    limit = whole_parameter(request, "limit", DEFAULT, 1, MOST)
+    table = farm.store.nodes
+    found = matching_nodes(table, wanted, text_parameter(request, "after") or "")
+    shown = list(islice(found, limit))
+    following = shown[-1].id if next(found, None) is not None else None
+    pieces = (encode(node_status(node, table.is_locked(node.id))) for node in shown)
+    return _send_long(request, farm, "nodes", pieces, {"next": following})
+
+
+def send_node(request: Request, farm: Farm, node_id: str) -> bytes:
+    """One node."""
+    found = shown_node(farm, node_id)
+    if found is None:
+        raise NotToBeHad(404, "not found", f"there is no node {node_id}")
+    return send_json(request, found)
+
+
+def send_requests(request: Request, farm: Farm) -> Deferred[None]:
+    """All requests, in the order of the queue."""
+    limit = whole_parameter(request, "limit", DEFAULT, 1, MOST)
+    after = text_parameter(request, "after")
+    everything = list(requests_in_order(farm.store.requests))
+    begin = 0
+    if after is not None:
+        places = [place for place, each in enumerate(everything) if each.id == after]
+        if not places:
+            raise bad_parameter("after", "no such request, it may be gone")
+        begin = places[0] + 1
+    shown = everything[begin : begin + limit]
+    following = shown[-1].id if len(everything) > begin + limit else None
+    reasons = Reasons(farm)
+    pieces = (encode(request_status(each, farm.now, reasons)) for each in shown)
+    return _send_long(request, farm, "requests", pieces, {"next": following}, per_slice=20)
+
+
+def send_request(request: Request, farm: Farm, request_id: str) -> bytes:
+    """One request."""
+    found = shown_request(farm, request_id)
+    if found is None:
+        raise NotToBeHad(404, "not found", f"there is no request {request_id}")
+    return send_json(request, found)
+
+
+def _send_long(
+    request: Request,
+    farm: Farm,
+    name: str,
+    pieces: Iterable[bytes],
+    rest: dict[str, Any],
+    per_slice: int = 100,
+) -> Deferred[None]:
+    """An object with one long list and a few more values."""
+    request.setHeader("Content-Type", "application/json")
+    request.setHeader("Cache-Control", "no-store")
+    return send_slices(request, farm.clock, _object(name, pieces, rest), per_slice)
+
+
+def _object(name: str, pieces: Iterable[bytes], rest: dict[str, Any]) -> Iterator[bytes]:
+    yield b'{"%s":[' % name.encode()
+    comma = b""
+    for piece in pieces:
+        yield comma + piece
+        comma = b","
+    yield b"]," + encode(rest)[1:]
