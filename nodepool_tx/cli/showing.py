@@ -2,50 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
-
-from nodepool_tx.cli.colours import paint_for
+from nodepool_tx.cli.listing import Listing, View, rendered
 from nodepool_tx.cli.outcome import ExitCode
 from nodepool_tx.cli.visit import Verb, Visit
-from nodepool_tx.reports.report import Paint
+from nodepool_tx.cli.watching import watch
 
-__all__ = ["Listing", "View", "rendered", "show", "viewing"]
-
-
-class Listing(Protocol):
-    """What can be shown in every format; a report, or several."""
-
-    def as_table(self, *, paint: Paint | None = None) -> str:
-        """For people, without a line break at the end."""
-
-    def as_value(self) -> Any:
-        """For JSON."""
-
-    def as_json(self) -> str:
-        """The value, indented."""
-
-    def as_csv(self) -> str:
-        """RFC 4180, without the end of the last line."""
-
-    def lasting(self) -> Any:
-        """Equal as long as nothing but the time has changed."""
-
-
-#: Looks at what there is now; may be called again and again.
-#:
-#: :raises Complaint: there is nothing to show, as for an id that is not there.
-View = Callable[[Visit], Awaitable[Listing]]
-
-
-def rendered(visit: Visit, listing: Listing) -> str:
-    """As ``--format`` and ``--color`` say."""
-    if visit.options.format == "json":
-        return listing.as_json()
-    if visit.options.format == "csv":
-        return listing.as_csv()
-    paint = paint_for(visit.options.color, visit.world.environ, visit.terminal.is_screen)
-    return listing.as_table(paint=paint)
+__all__ = ["Listing", "View", "show", "viewing"]
 
 
 def show(visit: Visit, listing: Listing) -> int:
@@ -58,6 +20,8 @@ def viewing(view: View) -> Verb:
     """The verb that shows what ``view`` finds."""
 
     async def verb(visit: Visit) -> int:
+        if visit.options.watch is not None:
+            return await watch(visit, view, visit.options.watch)
         return show(visit, await view(visit))
 
     return verb

@@ -30,6 +30,8 @@ class Terminal:
         self._err = err
         self._clock = clock
         self._live = err.isatty()
+        self._unread = False
+        self._drawn = False
         self._text = ""
         self._since = 0.0
         self._drawing = LoopingCall(self._draw)
@@ -46,9 +48,40 @@ class Terminal:
         :raises OSError: it could not be written for another reason.
         """
         self.settle()
-        with contextlib.suppress(BrokenPipeError):
-            self._out.write(text + "\n")
+        self._write(text + "\n")
+
+    @property
+    def unread(self) -> bool:
+        """Whoever read the results has gone away."""
+        return self._unread
+
+    def redraw(self, text: str) -> None:
+        """Show this instead of what was shown, from the top; for a screen only.
+
+        What does not fit on the screen is left out, and how much that is told.
+
+        :raises OSError: it could not be written.
+        """
+        self.settle()
+        lines = text.split("\n")
+        # The line below stays free for the cursor.
+        room = max(2, _size(self._out).lines - 1)
+        if len(lines) > room:
+            more = len(lines) - room + 1
+            lines = [*lines[: room - 1], f"… {more} more lines"]
+        # Draws over what there is, which does not flicker; long lines are cut
+        # by the terminal for as long as this takes.
+        start = "\x1b[?7l\x1b[H" if self._drawn else "\x1b[?7l\x1b[H\x1b[2J"
+        self._drawn = True
+        body = "".join(f"{line}\x1b[K\n" for line in lines)
+        self._write(f"{start}{body}\x1b[J\x1b[?7h")
+
+    def _write(self, text: str) -> None:
+        try:
+            self._out.write(text)
             self._out.flush()
+        except BrokenPipeError:
+            self._unread = True
 
     def note(self, text: str) -> None:
         """Something worth a line that stays."""
@@ -95,7 +128,7 @@ class Terminal:
         return f"{self._clock.seconds() - self._since:5.1f} s"
 
     def _draw(self) -> None:
-        columns = _columns(self._err)
+        columns = _size(self._err).columns
         line = f"{self._passed()}  {printable(self._text)}"
         if len(line) >= columns:
             line = line[: max(0, columns - 2)] + "…"
@@ -110,8 +143,9 @@ class Terminal:
             self._say("\r\x1b[K")
 
 
-def _columns(stream: TextIO) -> int:
+def _size(stream: TextIO) -> os.terminal_size:
     try:
-        return os.get_terminal_size(stream.fileno()).columns or 80
+        size = os.get_terminal_size(stream.fileno())
     except (OSError, ValueError):
-        return shutil.get_terminal_size().columns
+        size = shutil.get_terminal_size()
+    return os.terminal_size((size.columns or 80, size.lines or 24))

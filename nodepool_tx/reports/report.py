@@ -21,7 +21,7 @@ import attrs
 
 from nodepool_tx.reports.table import Painter, render_table
 
-__all__ = ["Column", "Paint", "Report", "Sections", "Tone", "show_age", "tone_of"]
+__all__ = ["Column", "Paint", "Report", "Sections", "Tone", "csv_text", "show_age", "tone_of"]
 
 
 class Tone(enum.Enum):
@@ -137,7 +137,7 @@ class Report:
         return json.dumps(self.rows, indent=2)
 
     def as_csv(self) -> str:
-        """RFC 4180: a header of keys, then the rows; lines end with CR LF, but for the last."""
+        """RFC 4180: a header of keys, then the rows; lines end with CR LF."""
         keys = [column.key for column in self.columns]
         return csv_text(keys, ([row[key] for key in keys] for row in self.rows))
 
@@ -209,16 +209,15 @@ class Sections:
 
 
 def csv_text(keys: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """RFC 4180, without the end of the last line."""
+    """RFC 4180: texts as they are, lists with commas, objects as JSON."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(keys)
     writer.writerows([_csv_cell(value) for value in row] for row in rows)
-    return out.getvalue().removesuffix("\r\n")
+    return out.getvalue()
 
 
 def _csv_cell(value: Any) -> str:
-    """Text as it is, lists with commas, objects as JSON."""
     if value is None:
         return ""
     if isinstance(value, str):

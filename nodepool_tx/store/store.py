@@ -68,6 +68,7 @@ class Store(Service):
         self.images = ImageTable(self._image_cache)
         self.maintenance = MaintenanceTable(client, self._maintenance_cache, clock)
         self._observers: list[Callable[[bool], None]] = []
+        self._on_any_change: list[Callable[[], None]] = []
         self._was_current = False
         self._started_caches = False
         #: What must exist before anything is watched is there.
@@ -136,7 +137,17 @@ class Store(Service):
         self._observers.append(observer)
         return lambda: self._observers.remove(observer)
 
+    def when_changed(self, observer: Callable[[], None]) -> Callable[[], None]:
+        """Call ``observer`` after any change of any table; returns its removal.
+
+        It must not raise.
+        """
+        self._on_any_change.append(observer)
+        return lambda: self._on_any_change.remove(observer)
+
     def _on_cache(self, change: CacheChange) -> None:
+        for changed in tuple(self._on_any_change):
+            changed()
         if change.kind is ChangeKind.REMOVED and change.path in paths.SKELETON:
             self._log.warn("{path} was removed, making it again", path=change.path)
             self._prepared = False
