@@ -144,7 +144,7 @@ class Answering:
         try:
             failed = await decline(self._store, request, pool_id)
             self._statistics.declined += 1
-            self._outcomes.declined(request, failed)
+            self._outcomes.declined(request, failed, reason)
             self._log.info(
                 "{provider}/{pool} declined request {request_id}: {reason}{outcome}",
                 provider=self._settings.provider,

@@ -145,6 +145,10 @@ class Backlog:
     def shortages_of(self, group: Group) -> tuple[Shortage, ...]:
         return self._shortfalls.of(group)
 
+    def waiting_for(self, account: Account, resource: str) -> int:
+        """How many requests wait for room of one kind, as far as was seen."""
+        return sum(len(group) for group in self._shortfalls.short_of(account, [resource]))
+
     def object_to(self, group: Group) -> None:
         """Nodes cannot be made for it now."""
         self._objected.add(group)

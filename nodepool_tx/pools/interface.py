@@ -55,10 +55,14 @@ class Objection:
     :ivar lasting: nothing that can be waited for will change it; the request
         is to be declined.  Else others may have it, and if there are none it
         waits.
+    :ivar rule: what objects, for programs.
+    :ivar since: when it began (seconds since the epoch), if that is known.
     """
 
     reason: str
     lasting: bool
+    rule: str = attrs.field(default="objection", eq=False)
+    since: float | None = attrs.field(default=None, eq=False)
 
 
 class NodeMaker(Protocol):

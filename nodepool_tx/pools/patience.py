@@ -66,6 +66,8 @@ class Patience:
         self._listed_at = -LISTED_FOR
         #: By request, the labels of the nodes that are kept for it.
         self._kept: dict[str, set[str]] = {}
+        #: By request, the nodes that others were kept from when it was looked at last.
+        self._nodes_kept: dict[str, tuple[str, ...]] = {}
         self._doubt: IDelayedCall | None = None
 
     def keeps(self, request: NodeRequest, nodes: Sequence[Node]) -> bool:
@@ -89,6 +91,26 @@ class Patience:
             return False
         self._with_room[request.id] = age
         return True
+
+    def note_kept(self, request_id: str, nodes: Sequence[Node]) -> None:
+        """Nothing but these is kept from others for the request now."""
+        if nodes:
+            self._nodes_kept[request_id] = tuple(node.id for node in nodes)
+        else:
+            self._nodes_kept.pop(request_id, None)
+
+    def kept_from(self, request_id: str) -> dict[str, str]:
+        """The nodes that are kept from a request, and for whom."""
+        return {
+            node_id: other
+            for other, node_ids in self._nodes_kept.items()
+            if other != request_id
+            for node_id in node_ids
+        }
+
+    def keeps_for(self, request_id: str) -> bool:
+        """Nodes or room are kept for the request."""
+        return request_id in self._nodes_kept or request_id in self._with_room
 
     def would_keep(self, request: NodeRequest, shortages: Sequence[Shortage]) -> bool:
         """Whether :meth:`keeps_room` might change anything for others."""
@@ -127,6 +149,7 @@ class Patience:
     def forget(self, request_id: str) -> None:
         """The request does not wait any more: others may have what was kept for it."""
         self._ends.pop(request_id, None)
+        self._nodes_kept.pop(request_id, None)
         self.forget_room(request_id)
         labels = self._kept.pop(request_id, None)
         if labels:
@@ -134,7 +157,7 @@ class Patience:
 
     def forget_all(self) -> None:
         """Keep nothing, and tell nobody here."""
-        self._kept, self._ends = {}, {}
+        self._kept, self._ends, self._nodes_kept = {}, {}, {}
         if self._next_end is not None:
             self._next_end.cancel()
             self._next_end = None

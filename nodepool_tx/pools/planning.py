@@ -252,7 +252,8 @@ class Planner:
             if objection is not None:
                 return objection
             if maker.quota() is None and not self._settings.ignore_provider_quota:
-                return Objection("the provider's quota is not known yet", lasting=False)
+                reason = "the provider's quota is not known yet"
+                return Objection(reason, lasting=False, rule="quota")
         accounts = self._accounts_of_new(request.tenant_name)
         for label, node in zip(labels, nodes, strict=True):
             if node is not None:
@@ -260,7 +261,8 @@ class Planner:
                 continue
             needs = maker.needs(pool, label)
             if needs is None:
-                return Objection(f"what a node {label} will use is not known yet", lasting=False)
+                reason = f"what a node {label} will use is not known yet"
+                return Objection(reason, lasting=False, rule="needs")
             charges.append(Charge(accounts, needs))
         if isinstance(zone, _AnyZone):
             zone = maker.zone_for(pool, labels) if missing else None

@@ -8,10 +8,11 @@ the logarithm of its group; nothing here walks over all requests.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from nodepool_tx.model import NodeRequest, SortKey
-from nodepool_tx.pools.rules import Verdict, Wish
+from nodepool_tx.pools.rules import Answer, Verdict, Wish
 
 __all__ = ["Group", "WaitingRequests"]
 
@@ -59,6 +60,10 @@ class Group:
                 return heap[0]
             heapq.heappop(heap)
         return None
+
+    def places(self) -> Iterable[SortKey]:
+        """Where its requests stand in the queue, in no order."""
+        return self._places.values()
 
     def ahead_of(self, request_id: str) -> int:
         """How many of this group come before a request; walks the group."""
@@ -126,6 +131,21 @@ class WaitingRequests:
 
     def of_tenant(self, tenant: str) -> set[Group]:
         return {self._groups[wish] for wish in self._by_tenant.get(tenant, ())}
+
+    def ahead_of(self, request: NodeRequest) -> Counter[str]:
+        """How many that want some of the same come before a request, by precedence.
+
+        Those that the rules say are not for the pool do not count.  Takes time
+        by the number of requests.
+        """
+        place = request.sort_key
+        return Counter(
+            other[0]
+            for group in self.with_labels(set(request.node_types))
+            if group.verdict is None or group.verdict.answer is Answer.SERVE
+            for other in group.places()
+            if other < place
+        )
 
     def _open(self, wish: Wish) -> Group:
         group = self._groups[wish] = Group(wish)

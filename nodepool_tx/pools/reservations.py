@@ -159,7 +159,7 @@ class Reservations:
         needed = needed_by(charges)
         return shortages(
             needed,
-            self._with_tenants(needed, limits),
+            self.with_tenants(needed, limits),
             self.used,
             lambda account: self._kept_from(account, age),
         )
@@ -175,11 +175,12 @@ class Reservations:
     ) -> tuple[Shortage, ...]:
         """What would stand in the way if nothing were in use."""
         needed = needed_by(charges)
-        return shortages(needed, self._with_tenants(needed, limits), lambda account: _NOTHING)
+        return shortages(needed, self.with_tenants(needed, limits), lambda account: _NOTHING)
 
-    def _with_tenants(
+    def with_tenants(
         self, accounts: Iterable[Account], limits: Mapping[Account, Amounts]
     ) -> Mapping[Account, Amounts]:
+        """These limits, and those of the tenants among the accounts."""
         tenants = {
             account: limit
             for account in accounts

@@ -26,7 +26,7 @@ must be made is taken first: see :mod:`nodepool_tx.pools.taking`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
@@ -34,13 +34,14 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from nodepool_tx.events import Events
-from nodepool_tx.model import NodeRequest, NodeState, RequestState
+from nodepool_tx.model import Node, NodeRequest, NodeState, RequestState
 from nodepool_tx.pools.admission import Admission
 from nodepool_tx.pools.agenda import Agenda
 from nodepool_tx.pools.answering import PassStatistics
 from nodepool_tx.pools.backlog import Backlog
 from nodepool_tx.pools.deciding import Course, Deciding
 from nodepool_tx.pools.eviction import Eviction
+from nodepool_tx.pools.explaining import Insight, PoolExplanation
 from nodepool_tx.pools.inhand import InHand
 from nodepool_tx.pools.interface import NodeMaker, NodeSource, PoolSettings
 from nodepool_tx.pools.outcomes import Outcomes
@@ -49,9 +50,9 @@ from nodepool_tx.pools.planning import Planner
 from nodepool_tx.pools.queue import Group
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.reservations import Reservations
-from nodepool_tx.pools.rules import MAINTENANCE, Answer, PoolView
+from nodepool_tx.pools.rules import Answer, PoolView
 from nodepool_tx.pools.standing import Standing
-from nodepool_tx.pools.telling import what_waits, why_not_served
+from nodepool_tx.pools.telling import NoInsight, Telling, what_waits
 from nodepool_tx.store.nodes import NodeChange
 from nodepool_tx.store.requests import RequestChange
 from nodepool_tx.store.store import Store
@@ -113,6 +114,7 @@ class PoolService(Service):
         self._planner = Planner(store.nodes, settings, maker)
         self._deciding = Deciding(store.nodes, reservations, self._planner, maker)
         self.statistics = PassStatistics()
+        outcomes = Outcomes(events or Events(), clock, settings)
         self._hands = InHand(
             clock,
             store,
@@ -121,11 +123,27 @@ class PoolService(Service):
             source,
             maker,
             self.statistics,
-            Outcomes(events or Events(), clock, settings),
+            outcomes,
             lambda: self._standing.id,
             self._deciding.find_room,
             self._on_ended,
             self._on_declined,
+        )
+        self._telling = Telling(
+            store=store,
+            settings=settings,
+            registry=registry,
+            standing=self._standing,
+            reservations=reservations,
+            backlog=self._backlog,
+            patience=self._patience,
+            planner=self._planner,
+            deciding=self._deciding,
+            hands=self._hands,
+            admission=admission,
+            outcomes=outcomes,
+            accepting=lambda: self._accepting,
+            makes=launches,
         )
         self._eviction: Eviction | None = None
         if maker is not None:
@@ -341,6 +359,7 @@ class PoolService(Service):
     ) -> None:
         course = self._deciding.decide(request, held_back)
         plan = course.plan
+        self._patience.note_kept(request.id, ())
         if course.objection is not None:
             self._patience.forget_room(request.id)
             if course.objection.lasting:
@@ -355,7 +374,7 @@ class PoolService(Service):
         elif plan is None or not plan.complete:
             present = plan.present if plan else ()
             if self._patience.keeps(request, present):
-                held_back.update(node.id for node in present)
+                self._hold_back(request, present, held_back)
         elif agenda.add(
             self._backlog.queue.larger_with_labels({x for node in plan.present for x in node.type})
         ):
@@ -383,9 +402,14 @@ class PoolService(Service):
         present = course.plan.present if course.plan is not None else ()
         urgent = self._patience.keeps_room(request, course.shortages)
         if urgent:
-            held_back.update(node.id for node in present)
+            self._hold_back(request, present, held_back)
         if self._eviction is not None:
             self._eviction.make_room(course.shortages, present if urgent else None)
+
+    def _hold_back(self, request: NodeRequest, nodes: Sequence[Node], held_back: set[str]) -> None:
+        """Give these to no smaller request."""
+        held_back.update(node.id for node in nodes)
+        self._patience.note_kept(request.id, nodes)
 
     def _is_for_the_stock(self, request: NodeRequest) -> bool:
         return self._maker is not None and request.is_min_ready
@@ -423,29 +447,15 @@ class PoolService(Service):
 
     def why(self, request_id: str) -> str:
         """Why this pool has not served a request, in words; "" if it is not waiting here."""
-        if reason := self._hands.why(request_id):
-            return reason
-        group = self._backlog.queue.group_of(request_id)
-        request = self._store.requests.get(request_id)
-        if group is None or request is None:
-            return ""
-        if not self._accepting or self._admission.closed:
-            return "the pool accepts no requests"
-        if not self._store.current:
-            return "out of touch with ZooKeeper"
-        online = self._store.components.pools()
-        verdict = group.verdict
-        if verdict is None or verdict.rule == MAINTENANCE:
-            # For how long it is out of service changes from moment to moment.
-            verdict = self._deciding.judge(group.wish, self._standing.view(), online)
-        if verdict.answer is not Answer.SERVE:
-            return verdict.reason
-        course = self._deciding.decide(request, ())
-        return why_not_served(
-            request,
-            course,
-            self._settings,
-            self._store.nodes,
-            group.ahead_of(request_id),
-            self._backlog.is_held_up(group),
-        )
+        return self._telling.why(request_id)
+
+    def reason(self, request_id: str) -> str:
+        """As :meth:`why`, for lists of many requests."""
+        return self._telling.reason(request_id)
+
+    def explain(self, request_id: str, insight: Insight | None = None) -> PoolExplanation | None:
+        """Everything about a request as this pool sees it; None if there is none of that id.
+
+        :param insight: what its provider adds.
+        """
+        return self._telling.explain(request_id, insight or NoInsight())

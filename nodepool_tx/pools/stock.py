@@ -10,9 +10,10 @@ import attrs
 
 from nodepool_tx.model import Node, NodeState
 from nodepool_tx.pools.explaining import NodeExplanation
+from nodepool_tx.store.maintenance import age_in_words
 from nodepool_tx.store.nodes import NodeTable
 
-__all__ = ["AT_MOST", "Stock", "Use", "in_words", "look_at_nodes", "span", "use_of"]
+__all__ = ["AT_MOST", "Stock", "Use", "in_words", "look_at_nodes", "use_of"]
 
 #: Nodes that are shown one by one.
 AT_MOST = 50
@@ -97,7 +98,7 @@ def use_of(
 
 def explain_node(node: Node, use: Use, now: float, kept_for: str | None, more: str) -> str:
     """A node and what is done with it, in words."""
-    age = span(now - node.state_time) if node.state_time else ""
+    age = age_in_words(now - node.state_time) if node.state_time else ""
     words = _WORDS[use](node, f" for {age}" if age else "", kept_for or "")
     return f"{words}; {more}" if more else words
 
@@ -196,15 +197,3 @@ def look_at_nodes(
 def in_words(uses: Counter[Use]) -> str:
     """Such as ``3 in use, 1 down``; the most frequent first."""
     return ", ".join(f"{count} {use}" for use, count in uses.most_common()) or "there are none"
-
-
-def span(seconds: float) -> str:
-    """How long, for people: the largest unit or two."""
-    total = max(0, int(seconds))
-    if total < 120:
-        return f"{total} s"
-    if total < 7200:
-        return f"{total // 60} min"
-    if total < 172800:
-        return f"{total // 3600} h"
-    return f"{total // 86400} days"

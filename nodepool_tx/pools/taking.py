@@ -351,7 +351,7 @@ class Taking:
             self._store, self._maker, request, nodes, taken.lock, self._pool_id()
         )
         self._statistics.declined += 1
-        self._outcomes.declined(request, failed)
+        self._outcomes.declined(request, failed, reason)
         self._log.info(
             "{provider}/{pool} declined request {request_id}: {reason}{outcome}",
             provider=self._settings.provider,
