@@ -43,6 +43,7 @@ __all__ = [
     "encode_maintenance",
     "in_words",
     "moment_in_words",
+    "shown",
 ]
 
 #: Times beyond the year 9999 cannot be shown to anybody.
@@ -87,7 +88,8 @@ class MaintenanceTable:
 
     def of_host(self, hostname: str) -> Maintenance | None:
         """The record of a host that is out of service now."""
-        return self._current(paths.maintenance_of_host(hostname))
+        # Asked for every slot of a provider, and mostly nothing is out of service.
+        return self._current(paths.maintenance_of_host(hostname)) if self._records else None
 
     def of_provider(self, name: str) -> Maintenance | None:
         """The record of a provider that is out of service now, as a whole."""
@@ -302,6 +304,19 @@ def _time(key: str, value: Any) -> float:
     if not (math.isfinite(value) and 0 <= value <= LATEST):
         raise Unreadable(f"{key} is no time")
     return float(value)
+
+
+def shown(record: Maintenance | None) -> dict[str, Any] | None:
+    """What a status shows of a record; its target is known there."""
+    if record is None:
+        return None
+    return {
+        "mode": record.mode.value,
+        "reason": record.reason,
+        "since": record.since,
+        "until": record.until,
+        "by": record.by,
+    }
 
 
 # -- words -------------------------------------------------------------------

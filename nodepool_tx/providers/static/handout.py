@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from nodepool_tx.model import Node
-from nodepool_tx.providers.static.desired import Desired, DesiredNode, key_of
+from nodepool_tx.providers.static.desired import Desired, DesiredNode, Identity, key_of
 from nodepool_tx.providers.static.hosts import LONGEST_RETRY
 from nodepool_tx.providers.static.observed import HostState
 from nodepool_tx.providers.static.reconciler import Reconciler
@@ -29,6 +29,8 @@ class HandOut:
     """Answers whether nodes are fit to be handed out.
 
     :param may_act: whether this launcher may take nodes out of service.
+    :param withdrawn: why an operator took a machine out of service; "" if
+        nobody did.
     """
 
     _log = Logger()
@@ -40,12 +42,14 @@ class HandOut:
         nodes: NodeTable,
         reconciler: Reconciler,
         may_act: Callable[[], bool],
+        withdrawn: Callable[[Identity], str],
     ) -> None:
         self._desired = desired
         self._clock = clock
         self._nodes = nodes
         self._reconciler = reconciler
         self._may_act = may_act
+        self._withdrawn = withdrawn
         self._tracker = Tracker(clock)
         self._open = True
         #: Nodes to be passed over until then, and those reserved for that.
@@ -81,7 +85,12 @@ class HandOut:
         if host is None:
             await self._unfit(node, "it is not configured", LONGEST_RETRY)
             return False
-        if await self._is_alive(host):
+        alive = not self._withdrawn(host.identity) and await self._is_alive(host)
+        # Somebody may have begun to work on it while it was looked at.
+        if withdrawn := self._withdrawn(host.identity):
+            await self._unfit(node, withdrawn, LONGEST_RETRY)
+            return False
+        if alive:
             return True
         facts = self._reconciler.hosts.facts(host.identity)
         await self._unfit(node, facts.reason, facts.retry_at - self._clock.seconds())

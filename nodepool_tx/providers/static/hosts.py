@@ -129,6 +129,10 @@ class Hosts:
         """Somebody else may have looked after the machines: know nothing."""
         self._facts.clear()
 
+    def forget_one(self, identity: Identity) -> None:
+        """As :meth:`forget`, of one machine."""
+        self._facts.pop(identity, None)
+
     # -- looking ---------------------------------------------------------
 
     def look(self, host: DesiredNode) -> None:

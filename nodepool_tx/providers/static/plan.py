@@ -73,6 +73,8 @@ class WaitFor(enum.Enum):
     HOST = "host down"
     #: Nodes too many of its machine are still in use.
     ROOM = "no room"
+    #: An operator who took its machine out of service.
+    OPERATOR = "out of service"
     #: A state that no static node should be in.
     STRANGE = "unexpected state"
 
@@ -135,16 +137,24 @@ Step = WriteStep | Probe | Wait
 
 
 def plan(
-    desired: DesiredNode | None, slot: ObservedSlot, host: HostFacts, mode: Mode, now: float
+    desired: DesiredNode | None,
+    slot: ObservedSlot,
+    host: HostFacts,
+    mode: Mode,
+    now: float,
+    withdrawn: str = "",
 ) -> tuple[Step, ...]:
     """What to do about a slot.
 
     :param desired: what should be in it; None if nothing should.  For the key
         of records that name no slot: their machine, if it is wanted at all.
     :param now: seconds since the epoch, for the records made and for waits.
+    :param withdrawn: why its machine is out of service; "" if it is not.
     """
     if mode is Mode.DRAINING:
         desired = None
+    elif withdrawn:
+        return _plan_withdrawn(desired, slot, withdrawn)
     if slot.key.slot is None:
         return _plan_unslotted(desired, slot, host)
     steps: list[Step] = []
@@ -206,6 +216,15 @@ def _give_up(seen: SeenNode, reason: str) -> Step:
         return wait
     assert seen.node.state is NodeState.READY or seen.node.state in RETURNED_STATES
     return Deregister(seen.node, reason)
+
+
+def _plan_withdrawn(
+    desired: DesiredNode | None, slot: ObservedSlot, reason: str
+) -> tuple[Step, ...]:
+    """Its machine is not even looked at: whoever works on it may have switched it off."""
+    if slot.nodes or desired is None or slot.key.slot is None:
+        return tuple(_give_up(seen, reason) for seen in slot.nodes)
+    return (Wait(WaitFor.OPERATOR, reason),)
 
 
 def _keep(

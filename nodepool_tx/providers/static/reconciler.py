@@ -62,6 +62,7 @@ class Reconciler:
 
     :param may_act: whether anything may be changed now.
     :param mode: what to do.
+    :param withdrawn: why a machine is out of service; "" if it is not.
     :param progress: called whenever work has ended or a slot has settled.
     :ivar hosts: what is known of the machines.
     :ivar slots: which node stands where.
@@ -78,6 +79,7 @@ class Reconciler:
         scanner: Scanner,
         may_act: Callable[[], bool],
         mode: Callable[[], Mode],
+        withdrawn: Callable[[Identity], str],
         progress: Callable[[], None] = lambda: None,
         events: Events | None = None,
     ) -> None:
@@ -87,6 +89,7 @@ class Reconciler:
         self._store = store
         self._may_act = may_act
         self._mode = mode
+        self._withdrawn = withdrawn
         self._progress = progress
         self._running = False
         self._counter = itertools.count(1)
@@ -195,6 +198,13 @@ class Reconciler:
         self.hosts.forget()
         self._awaiting = {}
 
+    def begin_anew(self, identities: Iterable[Identity]) -> None:
+        """These machines were taken out of service, or returned: what was known is of no use."""
+        for identity in identities:
+            self.hosts.forget_one(identity)
+            self._awaiting.pop(identity, None)
+            self._mark_host(identity)
+
     def _next_order(self) -> int:
         return next(self._counter)
 
@@ -222,7 +232,8 @@ class Reconciler:
             desired = self._desired.hosts.get(key.identity)
         observed = self.slots.observe(key, self._is_taken)
         host = self.hosts.facts(key.identity) if desired else HostFacts()
-        return plan(desired, observed, host, self._mode(), self._clock.seconds())
+        withdrawn = self._withdrawn(key.identity)
+        return plan(desired, observed, host, self._mode(), self._clock.seconds(), withdrawn)
 
     def _is_taken(self, key: SlotKey) -> bool:
         return key in self._busy or key in self._unsettled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -18,12 +18,14 @@ from nodepool_tx.pools.service import PoolService
 from nodepool_tx.providers.drain import Drain
 from nodepool_tx.providers.interface import Phase, ProviderContext, ProviderStatus
 from nodepool_tx.providers.ownership import Ownership
-from nodepool_tx.providers.static.desired import desired_of
+from nodepool_tx.providers.static.desired import Identity, desired_of
 from nodepool_tx.providers.static.handout import HandOut
 from nodepool_tx.providers.static.plan import Mode
 from nodepool_tx.providers.static.reconciler import Reconciler
 from nodepool_tx.providers.static.status import host_statuses, troubles
+from nodepool_tx.providers.static.withdrawn import Withdrawn
 from nodepool_tx.store.change import Uncertain
+from nodepool_tx.store.maintenance import shown
 from nodepool_tx.store.nodes import NodeChange
 from nodepool_tx.work import Tracker, shielded
 
@@ -55,6 +57,9 @@ class StaticProviderService(MultiService):
         self._catching_up = Tracker(context.clock)
         clock, store = context.clock, context.store
         self._desired = desired_of(config)
+        self._withdrawn = Withdrawn(
+            config.name, self._desired, store.maintenance, clock, self._on_withdrawn
+        )
         self._drain = Drain(
             config,
             clock,
@@ -72,10 +77,18 @@ class StaticProviderService(MultiService):
             context.scanner,
             self._may_act,
             self._mode,
+            self._withdrawn.why,
             self._on_progress,
             context.events,
         )
-        self._handout = HandOut(self._desired, clock, store.nodes, self._reconciler, self._may_act)
+        self._handout = HandOut(
+            self._desired,
+            clock,
+            store.nodes,
+            self._reconciler,
+            self._may_act,
+            self._withdrawn.why,
+        )
         # The safety net below the events.
         self._everything = Periodic(
             clock,
@@ -123,6 +136,7 @@ class StaticProviderService(MultiService):
             store.when_current(self._on_current),
             self._ownership.subscribe(self._on_owner),
         ]
+        self._withdrawn.start()
         super().startService()
         self._go()
 
@@ -132,6 +146,7 @@ class StaticProviderService(MultiService):
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         self._unsubscribe = []
+        self._withdrawn.stop()
         ended = self._quiesce()
         self._reconciler.hosts.cancel()
         self._handout.cancel()
@@ -252,6 +267,11 @@ class StaticProviderService(MultiService):
         self._reconciler.forget_hosts()
         self._reconciler.mark_all()
 
+    def _on_withdrawn(self, machines: Iterable[Identity]) -> None:
+        """An operator took these out of service, or returned them."""
+        self._handout.release_all()
+        self._reconciler.begin_anew(machines)
+
     def _on_drain(self) -> None:
         self._reconciler.mark_all()
         self._on_progress()
@@ -281,7 +301,9 @@ class StaticProviderService(MultiService):
 
     def status(self) -> ProviderStatus:
         under_way = (*self._reconciler.tasks(), *self._handout.tasks())
-        hosts = host_statuses(self._desired, self._reconciler, self._context.store.nodes)
+        hosts = host_statuses(
+            self._desired, self._reconciler, self._context.store.nodes, self._withdrawn.record
+        )
         return ProviderStatus(
             name=self.config.name,
             driver=self.config.driver,
@@ -293,8 +315,9 @@ class StaticProviderService(MultiService):
             ),
             details={
                 "hosts": hosts,
+                "maintenance": shown(self._withdrawn.whole),
                 "last_full_look": self._everything.last_success,
             },
             waiting=tuple(f"{pool.name}: {line}" for pool in self._pools for line in pool.waits()),
-            troubles=troubles(hosts),
+            troubles=(*self._withdrawn.lines(), *troubles(hosts)),
         )

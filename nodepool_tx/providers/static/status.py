@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from nodepool_tx.model import NodeState
-from nodepool_tx.providers.static.desired import Desired, DesiredNode
+from nodepool_tx.model import Maintenance, NodeState
+from nodepool_tx.providers.static.desired import Desired, DesiredNode, Identity
 from nodepool_tx.providers.static.observed import HostState
 from nodepool_tx.providers.static.plan import Wait
 from nodepool_tx.providers.static.reconciler import Reconciler
+from nodepool_tx.store.maintenance import shown
 from nodepool_tx.store.nodes import NodeTable
 
 __all__ = ["host_statuses", "troubles"]
 
 
 def host_statuses(
-    desired: Desired, reconciler: Reconciler, table: NodeTable
+    desired: Desired,
+    reconciler: Reconciler,
+    table: NodeTable,
+    withdrawn: Callable[[Identity], Maintenance | None],
 ) -> tuple[dict[str, Any], ...]:
-    """One entry per machine, in the order of the configuration."""
-    return tuple(_host(host, reconciler, table) for host in desired.hosts.values())
+    """One entry per machine, in the order of the configuration.
+
+    :param withdrawn: by which record a machine is out of service.
+    """
+    return tuple(
+        {**_host(host, reconciler, table), "maintenance": shown(withdrawn(host.identity))}
+        for host in desired.hosts.values()
+    )
 
 
 def troubles(hosts: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The machines that are down, in words."""
+    """The machines that are down, in words; what is out of service may well be."""
     return tuple(
         f"{host['pool']}: {host['hostname']} is down: {host['reason']}"
         for host in hosts
-        if host["state"] == HostState.DOWN.value
+        if host["state"] == HostState.DOWN.value and host["maintenance"] is None
     )
 
 
