@@ -14,7 +14,7 @@ import attrs
 
 from nodepool_tx.model import Node
 
-__all__ = ["Effect", "Insight", "NodeExplanation", "PoolExplanation", "Rule"]
+__all__ = ["Effect", "Insight", "NodeExplanation", "PoolExplanation", "Reason", "Rule"]
 
 
 class Effect(enum.Enum):
@@ -99,6 +99,19 @@ class PoolExplanation:
             if effect in effects:
                 return effect
         return Effect.PASSED
+
+
+@attrs.frozen
+class Reason:
+    """Why a request waits in one pool, in a line.
+
+    :ivar serves: the pool would serve it; else it leaves it to others.
+    """
+
+    provider: str
+    pool: str
+    words: str
+    serves: bool
 
 
 class Insight(Protocol):

@@ -41,7 +41,7 @@ from nodepool_tx.pools.answering import PassStatistics
 from nodepool_tx.pools.backlog import Backlog
 from nodepool_tx.pools.deciding import Course, Deciding
 from nodepool_tx.pools.eviction import Eviction
-from nodepool_tx.pools.explaining import Insight, PoolExplanation
+from nodepool_tx.pools.explaining import Insight, PoolExplanation, Reason
 from nodepool_tx.pools.inhand import InHand
 from nodepool_tx.pools.interface import NodeMaker, NodeSource, PoolSettings
 from nodepool_tx.pools.outcomes import Outcomes
@@ -217,6 +217,11 @@ class PoolService(Service):
     def in_flight(self) -> tuple[tuple[str, float], ...]:
         """What is being worked on and since when."""
         return self._hands.tasks()
+
+    @property
+    def pool(self) -> str:
+        """The name of the pool in the configuration."""
+        return self._settings.name
 
     @property
     def waiting(self) -> int:
@@ -449,8 +454,8 @@ class PoolService(Service):
         """Why this pool has not served a request, in words; "" if it is not waiting here."""
         return self._telling.why(request_id)
 
-    def reason(self, request_id: str) -> str:
-        """As :meth:`why`, for lists of many requests."""
+    def reason(self, request_id: str) -> Reason | None:
+        """As :meth:`why`, for lists of many requests; None if it is not waiting here."""
         return self._telling.reason(request_id)
 
     def explain(self, request_id: str, insight: Insight | None = None) -> PoolExplanation | None:

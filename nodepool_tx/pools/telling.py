@@ -15,7 +15,7 @@ from nodepool_tx.model import Node, NodeRequest, RequestState
 from nodepool_tx.pools.admission import Admission
 from nodepool_tx.pools.backlog import Backlog
 from nodepool_tx.pools.deciding import Course, Deciding
-from nodepool_tx.pools.explaining import Effect, Insight, PoolExplanation, Rule
+from nodepool_tx.pools.explaining import Effect, Insight, PoolExplanation, Reason, Rule
 from nodepool_tx.pools.inhand import InHand
 from nodepool_tx.pools.interface import Objection, PoolSettings
 from nodepool_tx.pools.outcomes import Outcomes
@@ -81,7 +81,7 @@ class Telling:
     outcomes: Outcomes
     accepting: Callable[[], bool]
     makes: bool
-    _reasons: dict[Group, str] = attrs.field(factory=dict, init=False)
+    _reasons: dict[Group, Reason] = attrs.field(factory=dict, init=False)
     _reasons_at: float = attrs.field(default=0.0, init=False)
 
     # -- in a line -------------------------------------------------------
@@ -97,7 +97,7 @@ class Telling:
         ahead = group.ahead_of(request_id)
         return self._why(request, group) + (f", {ahead} like it are ahead" if ahead else "")
 
-    def reason(self, request_id: str) -> str:
+    def reason(self, request_id: str) -> Reason | None:
         """As :meth:`why`, for lists of many: costs next to nothing where many wish the same.
 
         Of those, all are told what one of them waits for, as it was up to a
@@ -106,14 +106,20 @@ class Telling:
         group = self.backlog.queue.group_of(request_id)
         request = self.store.requests.get(request_id)
         if group is None or request is None:
-            return self.hands.why(request_id)
+            in_hand = self.hands.why(request_id)
+            return self._reason(in_hand, True) if in_hand else None
         now = self.store.clock.seconds()
         if not 0 <= now - self._reasons_at < FRESH:
             self._reasons, self._reasons_at = {}, now
         reason = self._reasons.get(group)
         if reason is None:
-            reason = self._reasons[group] = self._why(request, group)
+            words = self._why(request, group)
+            serves = group.verdict is None or group.verdict.answer is Answer.SERVE
+            reason = self._reasons[group] = self._reason(words, serves)
         return reason
+
+    def _reason(self, words: str, serves: bool) -> Reason:
+        return Reason(self.settings.provider, self.settings.name, words, serves)
 
     def _why(self, request: NodeRequest, group: Group) -> str:
         if not self.accepting() or self.admission.closed:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 from twisted.application.service import IServiceCollection
@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IReactorTime
 from nodepool_tx.config.schema import ProviderConfig
 from nodepool_tx.events import Events
 from nodepool_tx.nodescan.interface import Scanner
+from nodepool_tx.pools.explaining import PoolExplanation, Reason
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.reservations import Reservations
 from nodepool_tx.pools.tenants import TenantLimits
@@ -28,6 +29,9 @@ from nodepool_tx.store.store import Store
 
 __all__ = [
     "Intervals",
+    "Loop",
+    "Measured",
+    "Measures",
     "Phase",
     "ProviderContext",
     "ProviderDescription",
@@ -79,6 +83,50 @@ class ProviderStatus:
     details: Mapping[str, Any]
     waiting: tuple[str, ...] = ()
     troubles: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Loop:
+    """A loop that catches what no event announced.
+
+    :ivar interval: seconds between its rounds.
+    :ivar last_success: when a round last ended well (the clock's seconds).
+    """
+
+    name: str
+    interval: float
+    last_success: float | None
+
+
+@attrs.frozen(kw_only=True)
+class Measures:
+    """Numbers about a provider that cost little however many nodes it has.
+
+    :ivar waiting: requests that are not answered, by pool.
+    :ivar hosts: static machines, by health: ``up``, ``down``, ``unknown``, or
+        ``maintenance`` whatever their state.
+    :ivar quota: what the cloud allows, by resource; None if that is not known.
+    :ivar others: what servers that are none of ours use of it.
+    """
+
+    waiting: Mapping[str, int]
+    loops: tuple[Loop, ...]
+    hosts: Mapping[str, int] = attrs.field(factory=dict)
+    launching: int = 0
+    deleting: int = 0
+    quota: Mapping[str, float] | None = None
+    others: Mapping[str, float] = attrs.field(factory=dict)
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A provider service that can be measured."""
+
+    @property
+    def owner(self) -> bool:
+        """This launcher is the one that looks after the provider's nodes."""
+
+    def measures(self) -> Measures: ...
 
 
 @attrs.frozen
@@ -155,6 +203,12 @@ class ProviderService(Protocol):
 
     def status(self) -> ProviderStatus: ...
 
+    def explain(self, request_id: str) -> tuple[PoolExplanation, ...]:
+        """What each of its pools says about a request; nothing if there is none of that id."""
+
+    def reasons(self, request_id: str) -> tuple[Reason, ...]:
+        """Why it waits in each pool in which it does, cheap enough for lists of thousands."""
+
     def setServiceParent(self, parent: IServiceCollection) -> None: ...
 
     def disownServiceParent(self) -> Deferred[None] | None: ...
@@ -162,7 +216,13 @@ class ProviderService(Protocol):
 
 @attrs.frozen
 class ProviderDescription:
-    """A driver: its name in the configuration and how to make its services."""
+    """A driver: its name in the configuration and how to make its services.
+
+    :ivar adapter: makes what talks to a provider's cloud, for those who only
+        look at it (see :mod:`nodepool_tx.providers.cloud.outside`); None where
+        there is no cloud, or only the launcher's process can see it.
+    """
 
     name: str
     build: Callable[[ProviderConfig, ProviderContext], ProviderService]
+    adapter: Callable[[ProviderConfig, ProviderContext], Any] | None = None

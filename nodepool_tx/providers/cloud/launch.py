@@ -75,6 +75,7 @@ class Launch:
     :ivar adopted: somebody else began it; what came of that is not known.
     :ivar attempt: the last attempt, from its beginning.
     :ivar failures: how many attempts count as failed.
+    :ivar last_error: why the last one that failed did.
     """
 
     account: Account
@@ -87,6 +88,7 @@ class Launch:
     attempts: int = 0
     failures: int = 0
     what: str = ""
+    last_error: str = ""
     _full: set[str | None] = attrs.field(factory=set)
     _zone: str | None = None
     #: When the attempt began that has not ended; None between attempts.
@@ -117,6 +119,7 @@ class Launch:
                 raise
             except Exception as e:
                 error = self._understood(e)
+                self.last_error = str(error) or type(error).__name__
                 ticket.failed(error)
                 final = self._judge(error)
                 seen = self.attempt.seen if self.attempt is not None else None

@@ -16,6 +16,7 @@ from nodepool_tx.providers.cloud.holding import Hold, NotHeld
 from nodepool_tx.providers.cloud.launch import Launch, servers_of
 from nodepool_tx.providers.cloud.results import SESSION_LOST
 from nodepool_tx.store.change import Uncertain
+from nodepool_tx.store.maintenance import age_in_words
 from nodepool_tx.store.nodes import NodeChange
 from nodepool_tx.txzookeeper.lock import Lock
 from nodepool_tx.txzookeeper.retry import until_connected
@@ -88,6 +89,22 @@ class Launches:
     def _describe(entry: _Entry) -> str:
         doing = entry.launch.doing if entry.launch is not None else "taking its lock"
         return f"launching node {entry.node_id}: {doing}"
+
+    def about(self, node_id: str) -> str:
+        """How far the launch of a node has come; "" if it is not made here."""
+        entry = self._entries.get(node_id)
+        if entry is None:
+            return ""
+        launch = entry.launch
+        if launch is None:
+            return "taking its lock"
+        account = self._account
+        words = (
+            f"attempt {launch.attempts} of {account.config.launch_retries} here, {launch.doing}, "
+            f"for {age_in_words(account.clock.seconds() - entry.since)} in all"
+        )
+        failed = f"; the last attempt that failed: {launch.last_error}"
+        return words + (failed if launch.last_error else "")
 
     def lock_of(self, node_id: str) -> Lock | None:
         """The lock of a node that is being made here; None before and after."""

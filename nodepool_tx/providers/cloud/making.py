@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from nodepool_tx.model import Node, NodeRequest, NodeState
 from nodepool_tx.pools.interface import NodeMaker, Objection
@@ -81,19 +81,28 @@ class Making:
         return passing
 
     def _objection(self, pool: str, label: str) -> Objection | None:
+        return next((found for _, found in self.checks(pool, label) if found is not None), None)
+
+    def checks(self, pool: str, label: str) -> Iterator[tuple[str, Objection | None]]:
+        """Whatever may keep a label from being made, by name, and whether it does.
+
+        In the order in which they count: the first objection is the answer.
+        """
         account = self._account
         configured = account.label(pool, label)
         if configured is None:
-            return Objection(f"there is no label {label} here", lasting=True)
+            yield "label", Objection(f"there is no label {label} here", True, "label")
+            return
         impossible = account.impossible(pool, configured)
-        if impossible is not None:
-            return Objection(f"label {label} cannot be made: {impossible}", lasting=True)
-        if account.offers.of(pool, label).needs is None:
-            return Objection(f"what label {label} needs is not known yet", lasting=False)
-        if account.quota.refusal is not None:
-            return Objection(account.quota.refusal, lasting=False)
-        refused = account.breakers.objection(label, account.offers.zones_of(pool))
-        return None if refused is None else Objection(refused, lasting=False)
+        reason = f"label {label} cannot be made: {impossible}"
+        yield "label", Objection(reason, True, "label") if impossible is not None else None
+        known = account.offers.of(pool, label).needs is not None
+        reason = f"what label {label} needs is not known yet"
+        yield "needs", None if known else Objection(reason, False, "needs")
+        refusal = account.quota.refusal
+        yield "refusal", None if refusal is None else Objection(refusal, False, "refusal")
+        left_alone = account.breakers.objection(label, account.offers.zones_of(pool))
+        yield "breaker", None if left_alone is None else Objection(left_alone, False, "breaker")
 
     def needs(self, pool: str, label: str) -> Amounts | None:
         """See :meth:`NodeMaker.needs`."""

@@ -17,10 +17,12 @@ from nodepool_tx.model import Node
 from nodepool_tx.nodescan.interface import Scanner
 from nodepool_tx.periodic import Periodic
 from nodepool_tx.pools.admission import Admission
+from nodepool_tx.pools.explaining import PoolExplanation, Reason
 from nodepool_tx.pools.interface import PoolSettings
 from nodepool_tx.pools.service import PoolService
 from nodepool_tx.providers.cloud import status
 from nodepool_tx.providers.cloud.housekeeping import Housekeeping
+from nodepool_tx.providers.cloud.insight import CloudInsight
 from nodepool_tx.providers.cloud.interface import CanBeGivenUp, CloudAdapter
 from nodepool_tx.providers.cloud.launches import Launches
 from nodepool_tx.providers.cloud.leaks import Leaks
@@ -31,7 +33,13 @@ from nodepool_tx.providers.cloud.parts import open_account
 from nodepool_tx.providers.cloud.removals import Removals
 from nodepool_tx.providers.cloud.sweep import Sweep
 from nodepool_tx.providers.drain import Drain
-from nodepool_tx.providers.interface import Phase, ProviderContext, ProviderStatus
+from nodepool_tx.providers.interface import (
+    Loop,
+    Measures,
+    Phase,
+    ProviderContext,
+    ProviderStatus,
+)
 from nodepool_tx.providers.ownership import Ownership
 from nodepool_tx.store.change import Uncertain
 from nodepool_tx.store.nodes import NodeChange
@@ -117,6 +125,7 @@ class CloudProviderService(MultiService):
             lambda: self._drain.removes,
         )
         self.making = Making(self._account, self._launches, self._housekeeping)
+        self._insight = CloudInsight(self._account, self.making, self._launches)
         # The safety net below the events.
         self._everything = Periodic(
             clock,
@@ -379,6 +388,18 @@ class CloudProviderService(MultiService):
 
     # -- telling ---------------------------------------------------------
 
+    def measures(self) -> Measures:
+        """See :meth:`nodepool_tx.providers.interface.Measured.measures`."""
+        quota = self._account.quota.describe()
+        return Measures(
+            waiting={pool.pool: pool.waiting for pool in self._pools},
+            loops=(Loop(*self._everything.health), Loop(*self._sweeping.health)),
+            launching=len(self._launches),
+            deleting=len(self._removals),
+            quota=quota.quota,
+            others=quota.others,
+        )
+
     def status(self) -> ProviderStatus:
         described = status.describe(self._account, len(self._launches), self._removals, self._leaks)
         return ProviderStatus(
@@ -400,3 +421,13 @@ class CloudProviderService(MultiService):
             waiting=tuple(f"{pool.name}: {line}" for pool in self._pools for line in pool.waits()),
             troubles=status.troubles_of(described, self._leaks),
         )
+
+    def explain(self, request_id: str) -> tuple[PoolExplanation, ...]:
+        """See :meth:`ProviderService.explain`."""
+        found = (pool.explain(request_id, self._insight) for pool in self._pools)
+        return tuple(each for each in found if each is not None)
+
+    def reasons(self, request_id: str) -> tuple[Reason, ...]:
+        """See :meth:`ProviderService.reasons`."""
+        found = (pool.reason(request_id) for pool in self._pools)
+        return tuple(each for each in found if each is not None)

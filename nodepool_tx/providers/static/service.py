@@ -13,16 +13,24 @@ from nodepool_tx.config.schema import StaticProvider
 from nodepool_tx.model import Node
 from nodepool_tx.periodic import Periodic
 from nodepool_tx.pools.admission import Admission
+from nodepool_tx.pools.explaining import PoolExplanation, Reason
 from nodepool_tx.pools.interface import PoolSettings
 from nodepool_tx.pools.service import PoolService
 from nodepool_tx.providers.drain import Drain
-from nodepool_tx.providers.interface import Phase, ProviderContext, ProviderStatus
+from nodepool_tx.providers.interface import (
+    Loop,
+    Measures,
+    Phase,
+    ProviderContext,
+    ProviderStatus,
+)
 from nodepool_tx.providers.ownership import Ownership
 from nodepool_tx.providers.static.desired import Identity, desired_of
 from nodepool_tx.providers.static.handout import HandOut
+from nodepool_tx.providers.static.insight import StaticInsight
 from nodepool_tx.providers.static.plan import Mode
 from nodepool_tx.providers.static.reconciler import Reconciler
-from nodepool_tx.providers.static.status import host_statuses, troubles
+from nodepool_tx.providers.static.status import health, host_statuses, troubles
 from nodepool_tx.providers.static.withdrawn import Withdrawn
 from nodepool_tx.store.change import Uncertain
 from nodepool_tx.store.maintenance import shown
@@ -88,6 +96,9 @@ class StaticProviderService(MultiService):
             self._reconciler,
             self._may_act,
             self._withdrawn.why,
+        )
+        self._insight = StaticInsight(
+            self._desired, self._reconciler, clock, self._withdrawn.why, lambda: self.owner
         )
         # The safety net below the events.
         self._everything = Periodic(
@@ -299,6 +310,14 @@ class StaticProviderService(MultiService):
 
     # -- telling ---------------------------------------------------------
 
+    def measures(self) -> Measures:
+        """See :meth:`nodepool_tx.providers.interface.Measured.measures`."""
+        return Measures(
+            waiting={pool.pool: pool.waiting for pool in self._pools},
+            loops=(Loop(*self._everything.health),),
+            hosts=health(self._desired, self._reconciler.hosts, self._withdrawn.record),
+        )
+
     def status(self) -> ProviderStatus:
         under_way = (*self._reconciler.tasks(), *self._handout.tasks())
         hosts = host_statuses(
@@ -321,3 +340,13 @@ class StaticProviderService(MultiService):
             waiting=tuple(f"{pool.name}: {line}" for pool in self._pools for line in pool.waits()),
             troubles=(*self._withdrawn.lines(), *troubles(hosts)),
         )
+
+    def explain(self, request_id: str) -> tuple[PoolExplanation, ...]:
+        """See :meth:`ProviderService.explain`."""
+        found = (pool.explain(request_id, self._insight) for pool in self._pools)
+        return tuple(each for each in found if each is not None)
+
+    def reasons(self, request_id: str) -> tuple[Reason, ...]:
+        """See :meth:`ProviderService.reasons`."""
+        found = (pool.reason(request_id) for pool in self._pools)
+        return tuple(each for each in found if each is not None)
