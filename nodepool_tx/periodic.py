@@ -61,6 +61,11 @@ class Periodic(Service):
         self._done.addBoth(lambda _: waiter.callback(None))
         return waiter
 
+    @property
+    def health(self) -> tuple[str, float, float | None]:
+        """Its name, its interval and when a round last ended well."""
+        return (self.what, self.interval, self.last_success)
+
     async def _round(self) -> None:
         try:
             await self._work()

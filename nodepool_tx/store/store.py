@@ -132,6 +132,14 @@ class Store(Service):
         """What the tables show is what ZooKeeper holds, but for events under way."""
         return self._started_caches and all(cache.current for cache in self._caches)
 
+    def lags(self) -> dict[str, tuple[int, int]]:
+        """See :attr:`TreeCache.lag`, for what ``nodes``, ``requests`` and ``images`` come from."""
+        return {
+            "nodes": self._node_cache.lag,
+            "requests": self._request_cache.lag,
+            "images": self._image_cache.lag,
+        }
+
     def when_current(self, observer: Callable[[bool], None]) -> Callable[[], None]:
         """Call ``observer`` whenever :attr:`current` changes; returns its removal."""
         self._observers.append(observer)

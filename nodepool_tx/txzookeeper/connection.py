@@ -258,12 +258,8 @@ class Connection(Protocol):
             if zxid > 0:
                 self.last_zxid = zxid
             counters = self._counters
-            counters.replies += 1
             counters.in_flight -= 1
-            took = now - started
-            counters.latency_sum += took
-            if took > counters.latency_max:
-                counters.latency_max = took
+            counters.note_reply(now - started)
             if not code:
                 try:
                     result = decode(frame, _HEADER)

@@ -81,6 +81,11 @@ class TreeCache:
         """Nothing is missing but what is on its way from the server."""
         return self._current and self._client.state is SessionState.CONNECTED
 
+    @property
+    def lag(self) -> tuple[int, int]:
+        """How many znodes are read again after events, and are still to be read by a walk."""
+        return self._reader.reads_waited_for, self._reader.walk_left
+
     def get(self, path: str) -> CachedZnode | None:
         """The znode, or None if it does not exist."""
         return self._tree.get(path)

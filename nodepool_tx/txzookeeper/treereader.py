@@ -94,6 +94,17 @@ class TreeReader:
         """Whether an event called for a read that is not answered yet."""
         return bool(self._reads)
 
+    @property
+    def reads_waited_for(self) -> int:
+        """How many znodes are read again, as events have called for."""
+        return len(self._reads)
+
+    @property
+    def walk_left(self) -> int:
+        """How many znodes that are known of the walk under way has still to read."""
+        walk = self._walk
+        return len(walk.to_visit) + walk.under_way if walk is not None else 0
+
     def offer(self, path: str, data: bytes, stat: ZnodeStat) -> None:
         """See :meth:`TreeCache.offer`."""
         known = self._tree.get(path)

@@ -7,13 +7,25 @@ from typing import Any
 
 from nodepool_tx.model import Maintenance, NodeState
 from nodepool_tx.providers.static.desired import Desired, DesiredNode, Identity
+from nodepool_tx.providers.static.hosts import Hosts
 from nodepool_tx.providers.static.observed import HostState
 from nodepool_tx.providers.static.plan import Wait
 from nodepool_tx.providers.static.reconciler import Reconciler
 from nodepool_tx.store.maintenance import shown
 from nodepool_tx.store.nodes import NodeTable
 
-__all__ = ["host_statuses", "troubles"]
+__all__ = ["health", "host_statuses", "troubles"]
+
+
+def health(
+    desired: Desired, hosts: Hosts, withdrawn: Callable[[Identity], Maintenance | None]
+) -> dict[str, int]:
+    """How many machines there are by health; those out of service are ``maintenance``."""
+    found = {state.value: 0 for state in HostState} | {"maintenance": 0}
+    for identity in desired.hosts:
+        out_of_service = withdrawn(identity) is not None
+        found["maintenance" if out_of_service else hosts.facts(identity).state.value] += 1
+    return found
 
 
 def host_statuses(
