@@ -384,3 +384,42 @@ def test_steps_can_be_compared() -> None:
     assert one == other
     assert key() == key()
     assert HostState("up") is HostState.UP
+
+
+# -- out of service ------------------------------------------------------------
+
+WHY = "host web1 is in maintenance"
+
+
+def test_a_withdrawn_slot_that_is_empty_waits_for_an_operator() -> None:
+    """Whatever is known of its host; and it is said why."""
+    for host in (UP, DOWN, UNKNOWN):
+        assert plan(HOST, slot(), host, ACTIVE, NOW, WHY) == (Wait(WaitFor.OPERATOR, WHY),)
+    assert plan(HOST, slot(number=None), UP, ACTIVE, NOW, WHY) == ()
+    assert plan(None, slot(), UP, ACTIVE, NOW, WHY) == ()
+
+
+@pytest.mark.parametrize("state", list(NodeState))
+def test_what_a_state_means_in_a_withdrawn_slot(state: NodeState) -> None:
+    """Free and returned nodes go, the others stay as long as they are kept."""
+    there = node(state=state)
+    steps = plan(HOST, slot(there), UP, ACTIVE, NOW, WHY)
+    if MEANING[state] in (FREE, BACK):
+        assert steps == (Deregister(there, WHY),)
+    else:
+        assert waits_for(steps) in ([WaitFor.HOLD], [WaitFor.STRANGE])
+
+
+def test_what_a_job_has_or_will_have_is_left_alone() -> None:
+    """Though its host is withdrawn."""
+    promised = node(allocated_to="100-1")
+    assert waits_for(plan(HOST, slot(promised), UP, ACTIVE, NOW, WHY)) == [WaitFor.PROMISE]
+    locked = seen(node(state=NodeState.IN_USE), locked=True)
+    assert waits_for(plan(HOST, slot(locked), UP, ACTIVE, NOW, WHY)) == [WaitFor.HANDS]
+
+
+def test_a_provider_that_is_given_up_is_given_up_all_the_same() -> None:
+    """That its host is withdrawn, too, makes no difference."""
+    (step,) = plan(HOST, slot(node()), UP, DRAINING, NOW, WHY)
+    assert step == Deregister(node(), "the provider is no longer configured")
+    assert plan(HOST, slot(), UP, DRAINING, NOW, WHY) == ()

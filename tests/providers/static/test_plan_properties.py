@@ -35,6 +35,8 @@ from nodepool_tx.providers.static.plan import (
 )
 from tests.providers.static.values import DOWN, HOST, KEYS, NOW, UNKNOWN, UP
 
+WITHDRAWN = "host web1 is in maintenance"
+
 ROOMLESS = NEVER_STATIC | {NodeState.HOLD}
 
 
@@ -47,6 +49,8 @@ class World:
     nodes: dict[str, SeenNode]
     host: HostFacts
     answers: bool
+    withdrawn: str = ""
+    looks: int = 0
     clock: int = 100
     ids: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1000))
     emptied: dict[SlotKey, int] = attrs.field(factory=dict)
@@ -87,7 +91,7 @@ class World:
 
     def plan(self, key: SlotKey) -> tuple[Step, ...]:
         host = self.host if self.desired else UNKNOWN
-        return plan(self.wanted_at(key), self.observe(key), host, self.mode, NOW)
+        return plan(self.wanted_at(key), self.observe(key), host, self.mode, NOW, self.withdrawn)
 
     def carry_out(self, step: Step) -> None:
         self.clock += 1
@@ -103,6 +107,7 @@ class World:
             self._remove(step.old)
             self._add(step.new)
         elif isinstance(step, Probe):
+            self.looks += 1
             self.host = (
                 attrs.evolve(UP, checked=self.clock)
                 if self.answers
@@ -192,6 +197,7 @@ def worlds(draw: st.DrawFn) -> World:
             )
         ),
         answers=draw(st.booleans()),
+        withdrawn=draw(st.sampled_from(["", "", "", WITHDRAWN])),
     )
 
 
@@ -263,6 +269,8 @@ def test_no_more_is_removed_than_there_is_too_much(world: World) -> None:
     desired = world.desired
     if desired is None or world.mode is Mode.DRAINING or world.host.state is HostState.DOWN:
         return
+    if world.withdrawn:
+        return
     for key in world.slot_keys():
         there = [s.node for s in world.at(key) if s.node.state not in NEVER_STATIC]
         removed = [step.node for step in world.plan(key) if isinstance(step, Deregister)]
@@ -281,7 +289,7 @@ def test_a_settled_host_that_answers_is_fully_in_service(world: World) -> None:
         world.host = UNKNOWN
     world.settle()
     desired = world.desired
-    if desired is None or world.mode is Mode.DRAINING:
+    if desired is None or world.mode is Mode.DRAINING or world.withdrawn:
         assert all(untouchable(s) for s in world.nodes.values())
         return
     for seen in world.nodes.values():
@@ -305,6 +313,37 @@ def test_a_dead_host_keeps_nothing_in_service(world: World) -> None:
     world.answers = False
     world.settle()
     assert all(untouchable(s) for s in world.nodes.values())
+
+
+@given(worlds())
+@settings(max_examples=400)
+def test_a_withdrawn_host_is_emptied_and_left_alone(world: World) -> None:
+    """Nothing is registered, updated or looked at; what is free goes, and the plan says why."""
+    world.withdrawn = WITHDRAWN
+    there = set(world.nodes)
+    for key in world.slot_keys():
+        for step in world.plan(key):
+            assert isinstance(step, (Deregister, Wait))
+            if isinstance(step, Deregister) and world.mode is Mode.ACTIVE:
+                assert step.reason == WITHDRAWN
+    world.settle()
+    assert world.looks == 0
+    assert set(world.nodes) <= there
+    assert all(untouchable(s) for s in world.nodes.values())
+
+
+@given(worlds())
+@settings(max_examples=400)
+def test_a_host_that_returns_is_as_if_it_had_never_been_away(world: World) -> None:
+    """Once it was emptied and looked at again, every slot that is not in use has its node."""
+    world.withdrawn, world.answers = WITHDRAWN, True
+    world.settle()
+    in_use = set(world.nodes)
+    world.withdrawn, world.host = "", UNKNOWN
+    world.settle()
+    assert in_use <= set(world.nodes)
+    if world.desired is not None and world.mode is Mode.ACTIVE and not in_use:
+        assert len(world.nodes) == world.desired.slots
 
 
 @given(STATES, st.booleans(), st.booleans())
