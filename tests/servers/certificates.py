@@ -41,9 +41,17 @@ class Authority:
         self.ca.write_bytes(certificate.public_bytes(Encoding.PEM))
 
     def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, authority: bool = False
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        authority: bool = False,
+        host: str = "localhost",
+        address: str = "127.0.0.1",
+        expired: bool = False,
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.timezone.utc)
+        if expired:
+            now -= datetime.timedelta(days=10)
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -55,14 +63,22 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         )
         if not authority:
-            names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            names = [x509.DNSName(host), x509.IPAddress(ipaddress.ip_address(address))]
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return builder.sign(self._key, hashes.SHA256())
 
-    def issue(self, common_name: str) -> tuple[bytes, bytes]:
-        """A certificate and its PKCS#8 key, both PEM."""
+    def issue(
+        self,
+        common_name: str,
+        host: str = "localhost",
+        address: str = "127.0.0.1",
+        expired: bool = False,
+    ) -> tuple[bytes, bytes]:
+        """A certificate for ``host`` and ``address`` and its PKCS#8 key, both PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(_name(common_name), key)
+        certificate = self._sign(
+            _name(common_name), key, host=host, address=address, expired=expired
+        )
         return certificate.public_bytes(Encoding.PEM), _key_pem(key)
 
     def keystore(self, path: Path) -> Path:
