@@ -61,7 +61,7 @@ MAY_USE = {
     "reload": "config events periodic pools providers store work",
     "launcher": "config events model pools providers reload store txzookeeper work",
     "signals": "reload store",
-    "auth": "audit config",
+    "auth": "audit config nodescan",
     # What people see of it from outside.
     "status": "config launcher model pools providers reload store txzookeeper",
     "web": "config model status",
