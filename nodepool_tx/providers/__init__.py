@@ -116,4 +116,4 @@ def _describe(name: str, point: metadata.EntryPoint) -> ProviderDescription:
     build = getattr(driver, "build", None)
     if not callable(build):
         raise BrokenDriver(name, f"the driver {name} ({point.value}) has no build function")
-    return ProviderDescription(name, build)
+    return ProviderDescription(name, build, getattr(driver, "adapter", None))

@@ -16,6 +16,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred, gatherResults
 
 from nodepool_tx.providers.cloud.errors import (
@@ -27,10 +28,14 @@ from nodepool_tx.providers.cloud.errors import (
     RetryLater,
 )
 from nodepool_tx.providers.cloud.interface import (
+    BUILD_ID,
     NODE_ID,
     PROVIDER_NAME,
+    UPLOAD_ID,
+    ImageInCloud,
     Instance,
     InstanceState,
+    ListsImages,
     Resource,
 )
 from tests.contract.cloud_stage import ABILITIES, AdapterStage, VirtualTime, contract
@@ -447,6 +452,34 @@ class AdapterContract(AdapterStage):
         await self.refused(adapter.delete_resource(found), Gone)
 
     # -- images ----------------------------------------------------------
+
+    @contract("image_file")
+    async def test_images_of_builders_are_listed(self) -> None:
+        """With name and metadata, until they are gone; images of nobody's build never are."""
+        adapter = self.adapter()
+        self.check(isinstance(adapter, ListsImages), "it cannot list images")
+        order = await self.image_file()
+        ours = {**order.metadata, BUILD_ID: "4b9b4f9c", UPLOAD_ID: "0000000001"}
+        others = {key: value for key, value in order.metadata.items() if key != BUILD_ID}
+        built = await adapter.upload_image(attrs.evolve(order, metadata=ours))
+        other = await adapter.upload_image(attrs.evolve(order, metadata=others))
+
+        async def listed() -> dict[str, ImageInCloud]:
+            return {image.external_id: image for image in await adapter.list_images()}
+
+        found = await listed()
+        self.check(other not in found, f"an image without a build is listed: {found}")
+        self.check(built in found, f"an image is not listed: {found}")
+        self.check(found[built].name == order.name, f"name: {found[built]}")
+        for key in (BUILD_ID, UPLOAD_ID):
+            self.check(found[built].metadata.get(key) == ours[key], f"{key}: {found[built]}")
+        await adapter.delete_image(other)
+        await adapter.delete_image(built)
+
+        async def gone() -> bool:
+            return built not in await listed()
+
+        await self.until(gone, "the image to be gone")
 
     @contract("image_file")
     async def test_an_images_life(self) -> None:

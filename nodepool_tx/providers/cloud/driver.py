@@ -51,12 +51,18 @@ def cloud_driver(
     :param shared: other launchers see the same cloud; not so where it is in this process.
     """
 
+    def mine(config: ProviderConfig) -> C:
+        if not isinstance(config, config_class):
+            raise TypeError(f"provider {config.name} is not configured for the driver {name}")
+        return config
+
     def build(config: ProviderConfig, context: ProviderContext) -> ProviderService:
         if type(config) is ProviderConfig:
             return _build_to_be_emptied(config, context)
-        if not isinstance(config, config_class):
-            raise TypeError(f"provider {config.name} is not configured for the driver {name}")
-        return serve(config, context)
+        return serve(mine(config), context)
+
+    def adapter(config: ProviderConfig, context: ProviderContext) -> CloudAdapter:
+        return make_adapter(mine(config), context)
 
     def serve(config: C, context: ProviderContext) -> CloudProviderService:
         return CloudProviderService(
@@ -82,7 +88,7 @@ def cloud_driver(
             bare = CloudProvider(name=config.name, driver=config.driver)
             return CloudProviderService(bare, context, NoAccount(config.name))
 
-    return ProviderDescription(name, build)
+    return ProviderDescription(name, build, adapter if shared else None)
 
 
 class NoAccount:

@@ -33,9 +33,11 @@ __all__ = [
     "CanBeGivenUp",
     "CloudAdapter",
     "HearsOfFailedBoots",
+    "ImageInCloud",
     "ImageUploadOrder",
     "Instance",
     "InstanceState",
+    "ListsImages",
     "Login",
     "Order",
     "Resource",
@@ -177,6 +179,18 @@ class ImageUploadOrder:
     sha256: str | None = None
 
 
+@attrs.frozen(kw_only=True)
+class ImageInCloud:
+    """An image of a builder's, as a listing shows it.
+
+    :ivar metadata: our keys, :data:`BUILD_ID` among them.
+    """
+
+    external_id: str
+    name: str
+    metadata: Mapping[str, str]
+
+
 class CloudAdapter(Protocol):
     """One account in one cloud.
 
@@ -281,6 +295,17 @@ class HearsOfFailedBoots(Protocol):
 
     async def boot_failed(self, external_id: str) -> None:
         """A server that runs cannot be reached; it is deleted next."""
+
+
+@runtime_checkable
+class ListsImages(Protocol):
+    """What an adapter may be able to do besides: show the images of builders.
+
+    One that can upload images can do this, too.
+    """
+
+    async def list_images(self) -> Sequence[ImageInCloud]:
+        """Every image of the account that carries :data:`BUILD_ID`, whoever put it there."""
 
 
 @runtime_checkable

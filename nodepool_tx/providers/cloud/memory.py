@@ -10,7 +10,13 @@ from twisted.internet.interfaces import IDelayedCall
 
 from nodepool_tx.config.cloud import CloudLabel
 from nodepool_tx.providers.cloud.errors import CloudError, Gone
-from nodepool_tx.providers.cloud.interface import ImageUploadOrder, Instance, Order, Resource
+from nodepool_tx.providers.cloud.interface import (
+    ImageInCloud,
+    ImageUploadOrder,
+    Instance,
+    Order,
+    Resource,
+)
 from nodepool_tx.providers.cloud.memory_cloud import MemoryCloud, Timing, seconds_of
 from nodepool_tx.resources import Amounts
 
@@ -77,6 +83,9 @@ class MemoryAdapter:
 
     async def upload_image(self, order: ImageUploadOrder) -> str:
         return await self._call("upload_image", lambda: self._cloud.upload_image(order))
+
+    async def list_images(self) -> Sequence[ImageInCloud]:
+        return await self._call("list_images", self._cloud.built_images)
 
     async def delete_image(self, external_id: str) -> None:
         await self._call("delete_image", lambda: self._cloud.delete_image(external_id))

@@ -25,6 +25,8 @@ from nodepool_tx.providers.cloud.errors import (
     OverQuota,
 )
 from nodepool_tx.providers.cloud.interface import (
+    BUILD_ID,
+    ImageInCloud,
     ImageUploadOrder,
     Instance,
     InstanceState,
@@ -319,6 +321,13 @@ class MemoryCloud:
         image_id = f"image-{next(self._ids)}"
         self.images[image_id] = order
         return image_id
+
+    def built_images(self) -> tuple[ImageInCloud, ...]:
+        return tuple(
+            ImageInCloud(external_id=image_id, name=order.name, metadata=order.metadata)
+            for image_id, order in self.images.items()
+            if BUILD_ID in order.metadata
+        )
 
     def delete_image(self, external_id: str) -> None:
         if self.images.pop(external_id, None) is None:

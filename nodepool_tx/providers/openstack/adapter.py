@@ -11,6 +11,7 @@ from nodepool_tx.config.cloud import CloudLabel
 from nodepool_tx.config.openstack import OpenStackImage, OpenStackLabel, OpenStackProvider
 from nodepool_tx.providers.cloud.errors import CloudError
 from nodepool_tx.providers.cloud.interface import (
+    ImageInCloud,
     ImageUploadOrder,
     Instance,
     Order,
@@ -20,7 +21,12 @@ from nodepool_tx.providers.openstack.calls import Calls
 from nodepool_tx.providers.openstack.console import read_console
 from nodepool_tx.providers.openstack.floating import delete_floating, unattached
 from nodepool_tx.providers.openstack.hints import NetworkHints
-from nodepool_tx.providers.openstack.images import delete_image, leftover_images, upload_image
+from nodepool_tx.providers.openstack.images import (
+    built_images,
+    delete_image,
+    leftover_images,
+    upload_image,
+)
 from nodepool_tx.providers.openstack.known import Hints, Known
 from nodepool_tx.providers.openstack.launching import Launching
 from nodepool_tx.providers.openstack.listing import ServerList
@@ -189,6 +195,9 @@ class OpenStackAdapter:
 
     async def upload_image(self, order: ImageUploadOrder) -> str:
         return await upload_image(self._calls, self._clock, order)
+
+    async def list_images(self) -> Sequence[ImageInCloud]:
+        return await built_images(self._calls)
 
     async def delete_image(self, external_id: str) -> None:
         await delete_image(self._calls, external_id)

@@ -20,13 +20,14 @@ from nodepool_tx.providers.cloud.interface import (
     POOL_NAME,
     PROVIDER_NAME,
     UPLOAD_ID,
+    ImageInCloud,
     ImageUploadOrder,
     Resource,
 )
 from nodepool_tx.providers.openstack.calls import Calls
 from nodepool_tx.providers.openstack.paging import everything
 
-__all__ = ["delete_image", "find_image", "leftover_images", "upload_image"]
+__all__ = ["built_images", "delete_image", "find_image", "leftover_images", "upload_image"]
 
 #: Seconds between looks at an image that is being taken in.
 _LOOK = 2.0
@@ -172,12 +173,31 @@ async def leftover_images(calls: Calls, provider_name: str) -> list[Resource]:
         Resource(
             kind="image",
             external_id=str(image["id"]),
-            metadata={key: str(image[key]) for key in _OURS if image.get(key) is not None},
+            metadata=_our_metadata(image),
         )
         for image in listed
         # A cloud that does not filter shows everybody's.
         if image.get(PROVIDER_NAME) == provider_name
     ]
+
+
+async def built_images(calls: Calls) -> list[ImageInCloud]:
+    """The images that builders made, of whichever provider."""
+    # What merely is there cannot be asked for.
+    listed = await everything(calls, "list images", "image", "/images", "images")
+    return [
+        ImageInCloud(
+            external_id=str(image["id"]),
+            name=str(image.get("name") or ""),
+            metadata=_our_metadata(image),
+        )
+        for image in listed
+        if image.get(BUILD_ID) is not None
+    ]
+
+
+def _our_metadata(image: Mapping[str, Any]) -> dict[str, str]:
+    return {key: str(image[key]) for key in _OURS if image.get(key) is not None}
 
 
 def _path(image_id: str) -> str:

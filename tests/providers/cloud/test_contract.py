@@ -13,7 +13,7 @@ from twisted.trial import reporter
 from twisted.trial.unittest import TestCase
 
 from nodepool_tx.providers.cloud.errors import CloudError, Gone, NoCapacity, OverQuota
-from nodepool_tx.providers.cloud.interface import Instance, Order, Resource
+from nodepool_tx.providers.cloud.interface import ImageInCloud, Instance, Order, Resource
 from nodepool_tx.providers.cloud.memory import MemoryAdapter
 from nodepool_tx.resources import Amounts
 from tests.contract.cloud import ABILITIES, AdapterContract, VirtualTime
@@ -155,6 +155,19 @@ class ForgetsServersAmongResources(MemoryAdapter):
         return [each for each in await super().list_resources() if each.kind != "instance"]
 
 
+class ForgetsNamesOfImages(MemoryAdapter):
+    async def list_images(self) -> Sequence[ImageInCloud]:
+        return [attrs.evolve(each, name="") for each in await super().list_images()]
+
+
+class ListsImagesOfOthers(MemoryAdapter):
+    async def list_images(self) -> Sequence[ImageInCloud]:
+        return [
+            ImageInCloud(external_id=image_id, name=order.name, metadata=order.metadata)
+            for image_id, order in self._cloud.images.items()
+        ]
+
+
 class RefusesWithoutWords(MemoryAdapter):
     async def create(self, order: Order) -> str:
         try:
@@ -186,6 +199,8 @@ class RefusesWithoutWords(MemoryAdapter):
         (LetsErrorsOut, "test_a_broken_api"),
         (ForgetsOrphans, "test_orphans"),
         (ForgetsServersAmongResources, "test_servers_among_the_resources"),
+        (ForgetsNamesOfImages, "test_images_of_builders_are_listed"),
+        (ListsImagesOfOthers, "test_images_of_builders_are_listed"),
         (RefusesWithoutWords, "test_over_quota"),
     ],
 )
