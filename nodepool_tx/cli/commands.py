@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from nodepool_tx import __version__
-from nodepool_tx.cli import changes, lists, request, validating
+from nodepool_tx.cli import changes, completion, images, lists, request, validating
 from nodepool_tx.cli.options import Verbs, add_common
 from nodepool_tx.cli.outcome import ExitCode
 
@@ -18,7 +18,9 @@ FAMILIES: tuple[tuple[str, Callable[[Verbs], None]], ...] = (
     ("look", lists.add_verbs),
     ("use nodes", request.add_verbs),
     ("change nodes", changes.add_verbs),
+    ("images", images.add_verbs),
     ("configuration", validating.add_verbs),
+    ("shells", completion.add_verbs),
 )
 
 _EXIT_CODES = """\
@@ -79,8 +81,8 @@ def known_verbs() -> Verbs:
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> argparse.Namespace:
     """Read the arguments.
 
-    What stands after ``--`` is ``command``, and ``known`` is the
-    :class:`~nodepool_tx.cli.options.KnownVerb`.
+    What stands after ``--`` is ``command``, ``known`` is the
+    :class:`~nodepool_tx.cli.options.KnownVerb`, and ``verbs`` are all of them.
 
     :raises SystemExit: they are wrong, or ask for help or the version.
     """
@@ -91,7 +93,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> argparse.Namespace
         at = words.index("--")
         words, command = words[:at], words[at + 1 :]
     options = parser.parse_args(_joined(words))
-    options.command = command
+    options.command, options.verbs = command, verbs
     if options.verb is None:
         parser.print_help()
         raise SystemExit(ExitCode.USAGE)

@@ -1,0 +1,1 @@
+"""Scripts that teach shells the words of the command line."""
