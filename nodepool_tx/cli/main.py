@@ -15,6 +15,7 @@ from nodepool_tx import names
 from nodepool_tx.cli.commands import parse
 from nodepool_tx.cli.options import LocalVerb
 from nodepool_tx.cli.outcome import NotYet
+from nodepool_tx.cli.question import TypedLine
 from nodepool_tx.cli.running import run
 from nodepool_tx.cli.ssh import ProcessSpawner
 from nodepool_tx.cli.standard_input import EndOfPatience
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         interactive=sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty(),
         enough=patience.wait,
         listens=patience.listens,
+        typed=TypedLine(reactor, sys.stdin).read if sys.stdin is not None else None,
     )
     code = run(reactor, lambda: execute(world, options), terminal, debug=options.debug)
     _abandon_broken(sys.stdout)

@@ -42,6 +42,7 @@ class World:
     :ivar interactive: standard input and output are somebody's terminal.
     :ivar enough: waits until the person there has had enough.
     :ivar listens: that person, or program, can say so on standard input.
+    :ivar typed: the next line that is typed there; None if nothing can be.
     """
 
     environ: Mapping[str, str]
@@ -52,6 +53,7 @@ class World:
     interactive: bool
     enough: Callable[[], Deferred[None]]
     listens: bool = True
+    typed: Callable[[], Deferred[str]] | None = None
 
 
 @attrs.frozen(kw_only=True)
