@@ -71,7 +71,9 @@ MAY_USE = {
         "pools providers reload root signals status store txzookeeper web"
     ),
     "options": "config embedded logs",
-    "cli": "config embedded logs model names pools reports resources store txzookeeper",
+    "cli": (
+        "config embedded logs model names pools providers.cloud reports resources store txzookeeper"
+    ),
     # For tests, ours and others'.
     "testing": "nodescan txzookeeper",
 }
