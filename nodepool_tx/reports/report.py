@@ -104,13 +104,25 @@ class Report:
         :param fields: the keys to show, in the order of the columns; those
             that there are not are passed over, as Nodepool 11 does.
         """
-        wanted = fields or self.shown
-        columns = [column for column in self.columns if column.key in wanted]
+        columns = self._chosen(fields)
         return render_table(
             [column.header for column in columns],
-            [[column.shows(row[column.key]) for column in columns] for row in self.rows],
+            self.cells(fields),
             self._painter(columns, paint),
         )
+
+    def headers(self, fields: Collection[str] | None = None) -> list[str]:
+        """The headers of :meth:`as_table`."""
+        return [column.header for column in self._chosen(fields)]
+
+    def cells(self, fields: Collection[str] | None = None) -> list[list[Any]]:
+        """What :meth:`as_table` shows under them, row by row."""
+        columns = self._chosen(fields)
+        return [[column.shows(row[column.key]) for column in columns] for row in self.rows]
+
+    def _chosen(self, fields: Collection[str] | None) -> list[Column]:
+        wanted = fields or self.shown
+        return [column for column in self.columns if column.key in wanted]
 
     def _painter(self, columns: list[Column], paint: Paint | None) -> Painter | None:
         if paint is None:

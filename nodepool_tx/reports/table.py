@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-__all__ = ["Painter", "cell", "printable", "render_table"]
+__all__ = ["Painter", "Table", "cell", "printable", "render_table"]
 
 #: Row and column (from 0) and text of a cell: the text with marks that take no
 #: place on the screen.
@@ -48,19 +48,44 @@ def render_table(
 
     :param painter: colours cells of the rows; widths are those of the text.
     """
-    texts = [[cell(value) for value in row] for row in rows]
-    widths = [max(map(_width, column)) for column in zip(headers, *texts, strict=True)]
-    rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
+    table = Table(headers)
+    for row in rows:
+        table.add(row)
+    return "\n".join(table.lines(painter))
 
-    def line(cells: Sequence[str], row: int | None = None) -> str:
+
+class Table:
+    """A table that grows row by row, for those who must not take long over it."""
+
+    def __init__(self, headers: Sequence[str]) -> None:
+        self._headers = headers
+        self._widths = [_width(header) for header in headers]
+        self._rows: list[list[str]] = []
+
+    def add(self, row: Sequence[Any]) -> None:
+        texts = [cell(value) for value in row]
+        self._widths = [
+            max(width, _width(text)) for width, text in zip(self._widths, texts, strict=True)
+        ]
+        self._rows.append(texts)
+
+    def lines(self, painter: Painter | None = None) -> Iterator[str]:
+        """Its lines, without line breaks; nothing may be added any more."""
+        rule = "+" + "+".join("-" * (width + 2) for width in self._widths) + "+"
+        yield from (rule, self._line(self._headers), rule)
+        for number, row in enumerate(self._rows):
+            yield self._line(row, number, painter)
+        if self._rows:
+            yield rule
+
+    def _line(
+        self, cells: Sequence[str], row: int | None = None, painter: Painter | None = None
+    ) -> str:
         padded = (
             f" {_painted(painter, row, column, text)}{' ' * (width - _width(text))} "
-            for column, (text, width) in enumerate(zip(cells, widths, strict=True))
+            for column, (text, width) in enumerate(zip(cells, self._widths, strict=True))
         )
         return "|" + "|".join(padded) + "|"
-
-    body = [line(row, number) for number, row in enumerate(texts)]
-    return "\n".join([rule, line(headers), rule, *body, *([rule] if body else [])])
 
 
 def _painted(painter: Painter | None, row: int | None, column: int, text: str) -> str:
