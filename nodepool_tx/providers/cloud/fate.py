@@ -42,6 +42,8 @@ class Situation:
     :ivar launcher_online: who was to make it can be seen.
     :ivar launcher_is_us: that is ourselves.
     :ivar wanted: the request it is promised to is being worked on.
+    :ivar withdrawn: why an operator took its provider out of service; "" if
+        nobody did.
     :ivar settled: its record is old enough for what was written with it to be
         known here, too.
     """
@@ -51,21 +53,25 @@ class Situation:
     launcher_is_us: bool = False
     wanted: bool = True
     settled: bool = False
+    withdrawn: str = ""
 
 
 def fate_of(node: Node, now: Situation) -> Verdict:
     """Judge a node that nobody holds the lock of."""
     state = node.state
+    in_stock = not node.allocated_to
     if state is NodeState.BUILDING:
-        if now.configured:
-            return Verdict(Fate.ADOPT, "nobody is making it")
-        return Verdict(Fate.DELETE, "its label is not configured")
+        if not now.configured:
+            return Verdict(Fate.DELETE, "its label is not configured")
+        if now.withdrawn and in_stock:
+            return Verdict(Fate.DELETE, now.withdrawn)
+        return Verdict(Fate.ADOPT, "nobody is making it")
     if state is NodeState.INIT:
         return _fate_of_new(now)
     if state is NodeState.READY:
-        if now.configured or node.allocated_to:
-            return _KEEP
-        return Verdict(Fate.DELETE, "its label is not configured")
+        if in_stock and not now.configured:
+            return Verdict(Fate.DELETE, "its label is not configured")
+        return Verdict(Fate.DELETE, now.withdrawn) if in_stock and now.withdrawn else _KEEP
     if state in RETURNED_STATES:
         somebody_said_so = state is NodeState.DELETING
         return Verdict(Fate.DELETE, "it is to go" if somebody_said_so else f"it is {state.value}")

@@ -40,6 +40,7 @@ class Housekeeping:
     :param may_decide: whether anything may be begun now.
     :param owner: whether the nodes of others may be adopted and removed.
     :param gives_up: whether the provider is being given up.
+    :param withdrawn: why an operator took it out of service; "" if nobody did.
     """
 
     _log = Logger()
@@ -53,6 +54,7 @@ class Housekeeping:
         may_decide: Callable[[], bool],
         owner: Callable[[], bool],
         gives_up: Callable[[], bool],
+        withdrawn: Callable[[], str],
     ) -> None:
         self._account = account
         self._registry = registry
@@ -61,6 +63,7 @@ class Housekeeping:
         self._may_decide = may_decide
         self._owner = owner
         self._gives_up = gives_up
+        self._withdrawn = withdrawn
         self._marked: dict[str, None] = {}
         #: What we have failed at by a mistake of ours, and when to try it again.
         self._shunned: dict[str, float] = {}
@@ -150,7 +153,7 @@ class Housekeeping:
             and bool(node.type)
             and all(account.label(node.pool, label) is not None for label in node.type)
         )
-        situation = Situation(configured=configured)
+        situation = Situation(configured=configured, withdrawn=self._withdrawn())
         if node.state is NodeState.INIT:
             age = account.clock.seconds() - node.state_time
             request = account.store.requests.get(node.allocated_to or "")

@@ -42,6 +42,7 @@ from nodepool_tx.providers.interface import (
 )
 from nodepool_tx.providers.ownership import Ownership
 from nodepool_tx.store.change import Uncertain
+from nodepool_tx.store.maintenance import in_words, shown
 from nodepool_tx.store.nodes import NodeChange
 from nodepool_tx.work import Tracker, shielded
 
@@ -123,6 +124,7 @@ class CloudProviderService(MultiService):
             self._may_decide,
             self._may_look_after,
             lambda: self._drain.removes,
+            self._why_withdrawn,
         )
         self.making = Making(self._account, self._launches, self._housekeeping)
         self._insight = CloudInsight(self._account, self.making, self._launches)
@@ -181,6 +183,7 @@ class CloudProviderService(MultiService):
         self._unsubscribe = [
             store.nodes.subscribe(self._on_node),
             store.when_current(self._on_current),
+            store.maintenance.subscribe(self._on_maintenance),
             self._ownership.subscribe(self._on_owner),
         ]
         self.making.start()
@@ -329,6 +332,16 @@ class CloudProviderService(MultiService):
             self._housekeeping.mark_all()
             self._catch_up_if_owner()
 
+    def _on_maintenance(self) -> None:
+        """Its stock may have to go; what was to go may stay."""
+        if self._phase in (Phase.ACTIVE, Phase.DRAINING):
+            self._housekeeping.mark_all()
+
+    def _why_withdrawn(self) -> str:
+        """Why an operator took the provider out of service, in words; "" if nobody did."""
+        record = self._context.store.maintenance.of_provider(self.config.name)
+        return "" if record is None else in_words(record, self._context.clock.seconds())
+
     def _on_owner(self, held: bool) -> None:
         self._caught_up = False
         self._catch_up_if_owner()
@@ -401,6 +414,8 @@ class CloudProviderService(MultiService):
         )
 
     def status(self) -> ProviderStatus:
+        withdrawn = self._why_withdrawn()
+        maintenance = self._context.store.maintenance.of_provider(self.config.name)
         described = status.describe(self._account, len(self._launches), self._removals, self._leaks)
         return ProviderStatus(
             name=self.config.name,
@@ -415,11 +430,15 @@ class CloudProviderService(MultiService):
             ),
             details={
                 **attrs.asdict(described, recurse=False),
+                "maintenance": shown(maintenance),
                 "last_full_look": self._everything.last_success,
                 "last_sweep": self._sweeping.last_success,
             },
             waiting=tuple(f"{pool.name}: {line}" for pool in self._pools for line in pool.waits()),
-            troubles=status.troubles_of(described, self._leaks),
+            troubles=(
+                *([withdrawn] if withdrawn else []),
+                *status.troubles_of(described, self._leaks),
+            ),
         )
 
     def explain(self, request_id: str) -> tuple[PoolExplanation, ...]:

@@ -457,18 +457,6 @@ class RaceTests(MaintenanceTestCase):
         self.put_back(record)
         self.assertEqual(self.free(), ["web1"])
 
-    def test_it_returns_while_its_nodes_still_leave(self) -> None:
-        """Every slot has one node in the end."""
-        self.start(provider("web1", max_parallel_jobs=4))
-        for step in range(1, 12):
-            record = take_out(self.inspector, host_record("web1"))
-            for _ in range(step):
-                self.clock.advance(0)
-            put_back(self.inspector, record)
-            self.stage.settle()
-            self.stage.wait(2)
-            self.assertEqual(sorted(n.slot or 0 for n in self.stage.nodes()), [0, 1, 2, 3])
-
     def test_zookeeper_is_lost_meanwhile(self) -> None:
         """What was decided there counts as soon as it is back."""
         self.start()
@@ -519,3 +507,37 @@ class RaceTests(MaintenanceTestCase):
         self.inspector.resume(first.client)
         self.stage.wait(3)
         self.assertEqual(len(standing_by.store.maintenance.all()), 1)
+
+
+class SlowZookeeperTests(MaintenanceTestCase):
+    """What operators do while everything is on its way."""
+
+    latency = 0.01
+
+    def test_it_returns_while_its_nodes_still_leave(self) -> None:
+        """Whenever that is, every slot has one node in the end."""
+        self.start(provider("web1", max_parallel_jobs=4))
+        self.stage.wait(2)
+        seen = set()
+        for step in range(15):
+            record = take_out(self.inspector, host_record("web1"))
+            self.stage.wait(0.005 * step, step=0.005)
+            seen.add(len(self.stage.nodes()))
+            put_back(self.inspector, record)
+            self.stage.wait(3)
+            self.assertEqual(sorted(n.slot or 0 for n in self.stage.nodes()), [0, 1, 2, 3])
+        self.assertEqual(seen, {0, 4})
+
+    def test_it_is_taken_out_while_its_nodes_come_back(self) -> None:
+        """Whenever that is, none is left in the end."""
+        self.start(provider("web1", max_parallel_jobs=4))
+        record = take_out(self.inspector, host_record("web1"))
+        seen = set()
+        for step in range(15):
+            self.stage.wait(3)
+            self.assertEqual(self.stage.nodes(), [])
+            put_back(self.inspector, record)
+            self.stage.wait(0.005 * step, step=0.005)
+            seen.add(len(self.stage.nodes()))
+            take_out(self.inspector, record)
+        self.assertEqual(seen, {0, 4})
