@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from nodepool_tx.cli import aliens, erase, image_data
@@ -18,6 +18,7 @@ from nodepool_tx.reports.images import (
     image_status_report,
 )
 from nodepool_tx.reports.report import Report
+from nodepool_tx.store import image_paths
 from nodepool_tx.store.change import Conflict, Vanished
 from nodepool_tx.store.codec import Unreadable
 from nodepool_tx.store.image_changes import AtWork, ImageChanges
@@ -184,12 +185,10 @@ async def _show_status(visit: Visit) -> int:
 async def delete_upload(visit: Visit) -> int:
     """``image-delete``."""
     options = visit.options
+    names = (options.image, options.build_id, options.provider, options.upload_id)
     words = f"upload {options.upload_id} of build {options.image}-{options.build_id} "
     words += f"to provider {options.provider}"
-    marking = _changes(visit).delete_upload(
-        options.image, options.build_id, options.provider, options.upload_id
-    )
-    upload = await _marked(marking, words, "nodepool image-list")
+    upload = await _marked(_changes(visit).delete_upload, names, words, "nodepool image-list")
     return show(visit, _uploads(visit, [upload]))
 
 
@@ -202,14 +201,19 @@ async def delete_build(visit: Visit) -> int:
             "nodepool dib-image-list shows all",
             ExitCode.USAGE,
         )
-    marking = _changes(visit).delete_build(image, build_id)
-    build = await _marked(marking, f"build {image}-{build_id}", "nodepool dib-image-list")
-    return show(visit, _builds(visit, [build]))
+    words = f"build {image}-{build_id}"
+    marking = _changes(visit).delete_build
+    found = await _marked(marking, (image, build_id), words, "nodepool dib-image-list")
+    return show(visit, _builds(visit, [found]))
 
 
-async def _marked(marking: Awaitable[T], words: str, list_verb: str) -> T:
+async def _marked(
+    mark: Callable[..., Awaitable[T]], names: Iterable[str], words: str, list_verb: str
+) -> T:
     try:
-        return await marking
+        if not all(map(image_paths.is_name, names)):
+            raise Vanished("image", words)
+        return await mark(*names)
     except Vanished:
         raise Complaint(f"there is no {words}; {list_verb} shows all") from None
     except AtWork:

@@ -118,7 +118,7 @@ def _checked(path: str, data: object) -> bytes:
     if place is None:
         raise Garbage("this is not the path of a build, an upload or a pause")
     for name in (place.image, place.build_id, place.provider):
-        if name is not None and not _is_name(name):
+        if name is not None and not image_paths.is_name(name):
             raise Garbage(f"{name!r:.60} is no name")
     if not isinstance(data, str):
         raise Garbage(f"expected a string, found {type(data).__name__}")
@@ -136,14 +136,6 @@ def _checked(path: str, data: object) -> bytes:
     elif encoded and place.build_id is not None:
         decode_image_build("", "", encoded)
     return encoded
-
-
-def _is_name(name: str) -> bool:
-    """Whether ZooKeeper takes it for a znode."""
-    return name not in ("", ".", "..") and all(
-        " " <= char < "\x7f" or "\xa0" <= char < "\ud800" or "\uf900" <= char < "\ufff0"
-        for char in name
-    )
 
 
 def _is_number(upload_id: str) -> bool:

@@ -44,7 +44,7 @@ class ImageFlags:
         return tuple(sorted(self._cache.children(paths.IMAGES)))
 
     def is_known(self, image: str) -> bool:
-        return image_paths.image(image) in self._cache
+        return image in self._cache.children(paths.IMAGES)
 
     def is_paused(self, image: str) -> bool:
         """No builder begins to build it."""

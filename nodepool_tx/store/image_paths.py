@@ -13,6 +13,7 @@ __all__ = [
     "builds",
     "builds_lock",
     "image",
+    "is_name",
     "pause",
     "place_of",
     "provider",
@@ -73,6 +74,16 @@ def uploads_lock(name: str, build_id: str, provider_name: str) -> str:
 def upload_lock(name: str, build_id: str, provider_name: str, upload_id: str) -> str:
     """Held by whoever removes an upload or marks it for removal."""
     return f"{uploads(name, build_id, provider_name)}/{upload_id}/{LOCK}"
+
+
+def is_name(name: str) -> bool:
+    """Whether ZooKeeper takes it for one znode."""
+    return name not in ("", ".", "..") and all(
+        (" " <= char < "\x7f" and char != "/")
+        or "\xa0" <= char < "\ud800"
+        or "\uf900" <= char < "\ufff0"
+        for char in name
+    )
 
 
 @attrs.frozen
