@@ -18,6 +18,7 @@ from nodepool_tx.cli.ssh import host_of, is_ssh, remote_words, ssh_words
 from nodepool_tx.cli.visit import Visit
 from nodepool_tx.model import Node, NodeRequest
 from nodepool_tx.reports.lists import node_report
+from nodepool_tx.reports.report import csv_text
 from nodepool_tx.reports.table import printable, render_table
 from nodepool_tx.txzookeeper.interface import SessionState
 
@@ -46,8 +47,8 @@ class Use:
 
     def show(self) -> None:
         """Say which nodes there are and how to reach them."""
-        if self.visit.options.format == "json":
-            self.visit.terminal.result(self._as_json())
+        if self.visit.options.format != "table":
+            self.visit.terminal.result(self._for_programs())
             return
         self.visit.terminal.note(f"ready after {self.waited:.2f} s")
         self.visit.terminal.result(self._as_table())
@@ -80,7 +81,7 @@ class Use:
             ],
         )
 
-    def _as_json(self) -> str:
+    def _for_programs(self) -> str:
         rows = node_report(self.lease.nodes, lambda _: True, self.visit.clock.seconds()).rows
         by_id = {row["id"]: row for row in rows}
         nodes = [
@@ -94,7 +95,10 @@ class Use:
             }
             for node, label in self._labelled()
         ]
-        return json.dumps({"request": self.request.id, "nodes": nodes}, indent=2)
+        if self.visit.options.format == "json":
+            return json.dumps({"request": self.request.id, "nodes": nodes}, indent=2)
+        rows = ([self.request.id, *node.values()] for node in nodes)
+        return csv_text(["request", *nodes[0]], rows).removesuffix("\n")
 
     def _labelled(self) -> list[tuple[Node, str]]:
         return list(zip(self.lease.nodes, self.request.node_types, strict=True))

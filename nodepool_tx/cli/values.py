@@ -172,7 +172,7 @@ def _as_typed(options: argparse.Namespace) -> argparse.Namespace:
     """Our options, with those of the unfinished line that is completed."""
     typed = copy.copy(options)
     words: Sequence[str] = [word for word in options.command if word != "="]
-    for word, following in zip(words, [*words[1:], None], strict=True):
+    for word, following in zip(words, [*words[1:], None], strict=False):
         name, joined, value = word.partition("=")
         given = value if joined else following
         if name in _PLACES and given:

@@ -73,10 +73,12 @@ class _Watching:
 
     async def go_on(self) -> None:
         """Look, and look again, while there is a reader."""
-        while not self._visit.terminal.unread:
+        while True:
             looked = self._clock.seconds()
             self._changed = False
             await self._look()
+            if self._visit.terminal.unread:
+                return
             await self._change()
             # Never in the middle of what woke us.
             left = looked + self._seconds - self._clock.seconds()

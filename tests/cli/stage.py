@@ -6,7 +6,7 @@ import io
 import json
 import pathlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -32,7 +32,7 @@ from nodepool_tx.store.codec import (
 )
 from nodepool_tx.testing.zookeeper import MemoryClient, MemoryZookeeper
 
-__all__ = ["CONFIG", "CommandLineTestCase", "Run", "StagedChild"]
+__all__ = ["CONFIG", "CommandLineTestCase", "Run", "Screen", "StagedChild"]
 
 CONFIG = """\
 zookeeper-servers:
@@ -66,6 +66,13 @@ class StagedChild:
 
     def end(self) -> None:
         self.asked_to_end = True
+
+
+class Screen(io.StringIO):
+    """Somebody's terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 @attrs.define(eq=False)
@@ -111,12 +118,14 @@ class CommandLineTestCase(SynchronousTestCase):
         self,
         *words: str,
         interactive: bool = False,
+        screen: bool = False,
+        environ: Mapping[str, str] | None = None,
         reachable: bool = True,
         listens: bool = True,
     ) -> Run:
         """Begin a command, and let it go as far as it comes by itself."""
         client = self.zookeeper.client()
-        out, err = io.StringIO(), io.StringIO()
+        out, err = Screen() if screen else io.StringIO(), io.StringIO()
         terminal = Terminal(out, err, self.clock)
 
         def connect(target: Target) -> MemoryClient:
@@ -129,7 +138,7 @@ class CommandLineTestCase(SynchronousTestCase):
             return self.children[-1]
 
         world = World(
-            environ={"XDG_RUNTIME_DIR": str(self.config.parent)},
+            environ={"XDG_RUNTIME_DIR": str(self.config.parent), **(environ or {})},
             reactor=self.clock,
             terminal=terminal,
             connect=connect,
