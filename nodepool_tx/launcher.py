@@ -111,6 +111,12 @@ class Presence(Service):
         self._component = LauncherComponent(kind="launcher", hostname=hostname, version=version)
         self._registration: Registration | None = None
 
+    @property
+    def path(self) -> str:
+        """Where this launcher is registered; "" as long as it is not."""
+        registration = self._registration
+        return registration.path if registration is not None and registration.registered else ""
+
     def startService(self) -> None:
         super().startService()
         self._registration = self._store.register(self._component)

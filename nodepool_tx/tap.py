@@ -21,9 +21,14 @@ from nodepool_tx.config.watch import ConfigWatcher
 from nodepool_tx.embedded.runtime import find_runtime
 from nodepool_tx.embedded.service import EmbeddedZookeeper
 from nodepool_tx.events import Events
+from nodepool_tx.explain import Answers
+from nodepool_tx.explain.questions import launcher_id
 from nodepool_tx.janitor import Janitor
 from nodepool_tx.launcher import Launcher, Presence, Session, connection_string
 from nodepool_tx.logs import begin_new_file, make_observer, open_file
+from nodepool_tx.metrics.lines import address_of
+from nodepool_tx.metrics.service import Metrics
+from nodepool_tx.metrics.sources import Sources
 from nodepool_tx.minready.service import MinReady
 from nodepool_tx.nodescan.interface import Scanner
 from nodepool_tx.nodescan.scanner import ReactorScanner
@@ -33,7 +38,7 @@ from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.tenants import TenantLimits
 from nodepool_tx.providers import DriverRegistry
 from nodepool_tx.providers.drains import DrainLedger
-from nodepool_tx.providers.interface import Intervals, ProviderContext
+from nodepool_tx.providers.interface import Intervals, Loop, ProviderContext
 from nodepool_tx.providers.ownership import Ownerships
 from nodepool_tx.providers.tree import ProviderTree
 from nodepool_tx.reload import Reloader
@@ -45,7 +50,7 @@ from nodepool_tx.store.store import Store
 from nodepool_tx.txzookeeper.client import ZookeeperClient
 from nodepool_tx.txzookeeper.tls import TLSFiles
 from nodepool_tx.web.app import WebApp
-from nodepool_tx.web.routing import Front
+from nodepool_tx.web.routing import Front, Route
 from nodepool_tx.web.server import WebServer
 
 __all__ = ["Options", "makeService"]
@@ -177,12 +182,35 @@ def build(options: Options, reactor: Any) -> Root:
         version=__version__,
         started=reactor.seconds(),
     )
+    metrics = Metrics(
+        reactor,
+        Sources(
+            clock=reactor,
+            events=events,
+            store=store,
+            reloader=reloader,
+            launcher=launcher,
+            tenant_limits=tenant_limits,
+            hostname=hostname,
+            version=__version__,
+            loops=lambda: [Loop(*loop.health) for loop in (janitor.sweep, min_ready.sweep)],
+        ),
+        _statsd(options),
+        intervals.stats,
+        _in_thread(reactor),
+    )
+    metrics_route = Route("/metrics", lambda request: metrics.resource)
     web = WebServer(
         reactor,
-        Site(Front(WebApp(farm).routes()), reactor=reactor),
+        Site(Front((*WebApp(farm).routes(), metrics_route)), reactor=reactor),
         lambda: (reloader.config or config).webapp,
     )
     presence = Presence(store, registry, ownerships, hostname, __version__)
+    answers = Answers(
+        store,
+        lambda: (*reloader.services().values(), *reloader.retiring()),
+        lambda: launcher_id(presence.path),
+    )
 
     # Stopped from the bottom up, each only when those below it have stopped.
     for child in (
@@ -190,10 +218,13 @@ def build(options: Options, reactor: Any) -> Root:
         session,
         store,
         presence,
+        # Before those that tell it what happens.
+        metrics,
         providers,
         launcher,
         janitor,
         min_ready,
+        answers,
         watcher,
         web,
         signals,
@@ -221,6 +252,14 @@ def _notices(options: Options) -> tuple[str, ...]:
         f"SIMULATION: hosts that match {options['simulate-hosts']!r} are never contacted and "
         "are taken to be alive; never run a farm like this",
     )
+
+
+def _statsd(options: Options) -> tuple[str, int] | None:
+    environ = options.environ
+    try:
+        return address_of(environ.get("STATSD_HOST"), environ.get("STATSD_PORT"))
+    except ValueError as e:
+        raise SystemExit(str(e)) from None
 
 
 def _scanner(reactor: Any, options: Options) -> Scanner:

@@ -60,15 +60,17 @@ MAY_USE = {
     "minready": "config model periodic store txzookeeper work",
     "reload": "config events periodic pools providers store work",
     "launcher": "config events model pools providers reload store txzookeeper work",
+    "metrics": ("events launcher model nodescan periodic pools providers reload store txzookeeper"),
     "signals": "reload store",
     "auth": "audit config nodescan",
     # What people see of it from outside.
     "status": "config launcher model pools providers reload store txzookeeper",
+    "explain": "config model pools providers resources store txzookeeper work",
     "web": "config model status",
     # The two places where everything is put together.
     "tap": (
-        "collecting config embedded events janitor launcher logs minready names nodescan options "
-        "pools providers reload root signals status store txzookeeper web"
+        "collecting config embedded events explain janitor launcher logs metrics minready names "
+        "nodescan options pools providers reload root signals status store txzookeeper web"
     ),
     "options": "config embedded logs",
     "cli": (

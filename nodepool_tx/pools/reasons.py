@@ -120,6 +120,7 @@ def _limit_name(account: Account, resource: str) -> str:
 
 
 def nodes_rule(
+    provider: str,
     labels: Sequence[str],
     plan: Plan,
     uses: Counter[Use],
@@ -144,11 +145,14 @@ def nodes_rule(
         return Rule("nodes", Effect.PASSED, free)
     missing = [label for label, count in Counter(labels).items() if count_free(label) < count]
     if missing:
-        words = f"waits for a free node with label {listed(missing)}: {in_words(uses)}"
+        words = (
+            f"waits for a free node with label {listed(missing)} at provider {provider}: "
+            f"{in_words(uses)}"
+        )
     else:
         words = (
-            f"waits for free nodes: there are some for each of {listed(labels)}, but not "
-            f"for all at once: {in_words(uses)}"
+            f"waits for free nodes at provider {provider}: there are some for each of "
+            f"{listed(labels)}, but not for all at once: {in_words(uses)}"
         )
     return Rule("nodes", Effect.WAITS, words)
 

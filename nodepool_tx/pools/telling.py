@@ -250,7 +250,12 @@ class Telling:
         if plan is not None:
             rules.append(
                 nodes_rule(
-                    request.node_types, plan, stock.uses, self._count_free(held_back), self.makes
+                    self.settings.provider,
+                    request.node_types,
+                    plan,
+                    stock.uses,
+                    self._count_free(held_back),
+                    self.makes,
                 )
             )
         group = self.backlog.queue.group_of(request.id)
