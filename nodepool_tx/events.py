@@ -40,6 +40,7 @@ class LaunchEnded(Event):
     :ivar result: ``ready``, or the name of the error as it is in Nodepool 11's
         statistics after ``error.``, such as ``quota``, ``keyscan``, ``timeout``.
     :ivar seconds: how long this attempt took.
+    :ivar image: the name of the image that the label is made of.
     :ivar final: no further attempt was to follow when this one ended.
     """
 
@@ -51,6 +52,7 @@ class LaunchEnded(Event):
     seconds: float
     zone: str | None = None
     requestor: str | None = None
+    image: str | None = None
     final: bool = True
 
 

@@ -60,7 +60,7 @@ MAY_USE = {
     "minready": "config model periodic store txzookeeper work",
     "reload": "config events periodic pools providers store work",
     "launcher": "config events model pools providers reload store txzookeeper work",
-    "metrics": ("events launcher model nodescan periodic pools providers reload store txzookeeper"),
+    "metrics": "events launcher model nodescan periodic pools providers reload store txzookeeper",
     "signals": "reload store",
     "auth": "audit config nodescan",
     # What people see of it from outside.

@@ -110,6 +110,7 @@ class CloudTests(WorldTestCase):
                 seconds=0.0,
                 zone="b",
                 requestor="a test",
+                image="debian",
             ),
         )
 

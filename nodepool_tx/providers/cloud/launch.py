@@ -165,6 +165,7 @@ class Launch:
                 seconds=self.account.clock.seconds() - began,
                 zone=node.az or self._zone,
                 requestor=requestor,
+                image=self.label.image.name if self.label.image is not None else None,
                 final=final,
             )
         )

@@ -1,0 +1,130 @@
+"""Nodes and requests, counted as they change."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import attrs
+
+from nodepool_tx.metrics.ages import Ages
+from nodepool_tx.model import Node, NodeRequest
+from nodepool_tx.store.nodes import NodeChange
+from nodepool_tx.store.requests import RequestChange
+from nodepool_tx.store.store import Store
+
+__all__ = ["Counts", "LabelKey", "PoolKey"]
+
+K = TypeVar("K")
+
+
+@attrs.frozen(cache_hash=True)
+class PoolKey:
+    """Where nodes belong, and their state; empty names where the record has none."""
+
+    provider: str
+    pool: str
+    state: str
+
+
+@attrs.frozen(cache_hash=True)
+class LabelKey:
+    """Nodes with a label; one with several is counted under each of them."""
+
+    provider: str
+    pool: str
+    label: str
+    state: str
+
+
+class Counts:
+    """Counts that cost the same with each change, however much there is.
+
+    :ivar ages: of the requests, by state.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._pools: Counter[PoolKey] = Counter()
+        self._labels: Counter[LabelKey] = Counter()
+        self._requests: Counter[str] = Counter()
+        #: What requests ask for, in alphabetical order and each label once.
+        self._wishes: Counter[tuple[str, ...]] = Counter()
+        self.ages: dict[str, Ages] = {}
+        self._unsubscribe: list[Callable[[], None]] = []
+
+    def start(self) -> None:
+        """Count what is there, and follow it from now on."""
+        for counter in (self._pools, self._labels, self._requests, self._wishes):
+            counter.clear()
+        self.ages = {}
+        for node in self._store.nodes:
+            self._count_node(node, 1)
+        for request in self._store.requests:
+            self._count_request(request, 1)
+        self._unsubscribe = [
+            self._store.nodes.subscribe(self._on_node),
+            self._store.requests.subscribe(self._on_request),
+        ]
+
+    def stop(self) -> None:
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        self._unsubscribe = []
+
+    # -- reading ---------------------------------------------------------
+
+    def pools(self) -> Mapping[PoolKey, int]:
+        """Nodes by provider, pool and state; each counts once."""
+        return self._pools
+
+    def labels(self) -> Mapping[LabelKey, int]:
+        """Nodes by provider, pool, label and state."""
+        return self._labels
+
+    def requests(self) -> Mapping[str, int]:
+        """Requests by state."""
+        return self._requests
+
+    def requests_within(self, labels: frozenset[str]) -> int:
+        """Requests that ask for nothing but these labels, whatever their state."""
+        return sum(count for wish, count in self._wishes.items() if labels.issuperset(wish))
+
+    # -- following -------------------------------------------------------
+
+    def _on_node(self, change: NodeChange) -> None:
+        if change.before is not change.after:
+            self._count_node(change.before, -1)
+            self._count_node(change.after, 1)
+
+    def _on_request(self, change: RequestChange) -> None:
+        if change.before is not change.after:
+            self._count_request(change.before, -1)
+            self._count_request(change.after, 1)
+
+    def _count_node(self, node: Node | None, sign: int) -> None:
+        if node is None:
+            return
+        provider, pool, state = node.provider or "", node.pool or "", node.state.value
+        _add(self._pools, PoolKey(provider, pool, state), sign)
+        for label in node.type:
+            _add(self._labels, LabelKey(provider, pool, label, state), sign)
+
+    def _count_request(self, request: NodeRequest | None, sign: int) -> None:
+        if request is None:
+            return
+        state = request.state.value
+        _add(self._requests, state, sign)
+        _add(self._wishes, tuple(sorted(set(request.node_types))), sign)
+        made = request.created_time
+        ages = self.ages.setdefault(state, Ages())
+        (ages.add if sign > 0 else ages.remove)(request.state_time if made is None else made)
+        if not len(ages):
+            del self.ages[state]
+
+
+def _add(counter: Counter[K], key: K, sign: int) -> None:
+    counter[key] += sign
+    if not counter[key]:
+        del counter[key]
