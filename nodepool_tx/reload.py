@@ -40,7 +40,7 @@ from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.tenants import TenantLimits
 from nodepool_tx.providers import DriverError
 from nodepool_tx.providers.drains import DrainLedger
-from nodepool_tx.providers.interface import ProviderService
+from nodepool_tx.providers.interface import Phase, ProviderService
 from nodepool_tx.providers.ownership import Ownerships
 from nodepool_tx.providers.tree import ProviderTree
 from nodepool_tx.store.change import Uncertain
@@ -135,6 +135,8 @@ class Reloader:
         #: Waiting for services to retire.
         self._retirements = Tracker(clock)
         self._retired: list[ProviderService] = []
+        #: What is being done to providers, and since when (seconds, the clock's).
+        self._steps: dict[str, tuple[str, float]] = {}
         #: Waiting for services to be idle.
         self._idling: set[Deferred[None]] = set()
         self._next: Config | None = None
@@ -175,6 +177,15 @@ class Reloader:
         """Every provider service that decides, by name."""
         return self._providers.current()
 
+    def is_replacing(self, name: str) -> bool:
+        """A provider is in the hands of a reload, and to be left to it."""
+        return name in self._steps
+
+    def tasks(self) -> tuple[tuple[str, float], ...]:
+        """What is in flight and since when (seconds, the clock's): reloads and what they left."""
+        later = (*self._retirements.tasks(), *self._drains.tasks())
+        return (*self._steps.values(), *((task.what, task.since) for task in later))
+
     def retiring(self) -> tuple[ProviderService, ...]:
         """Services that were replaced and have something left to finish."""
         return self._providers.retiring()
@@ -199,11 +210,13 @@ class Reloader:
         rolled_back: dict[str, str] = {}
 
         async def attempt(name: str) -> None:
+            self._steps[name] = (f"reload of provider {name}", self._clock.seconds())
             try:
                 reason = await self._install(config.providers[name], services.get(name))
             except Exception as e:
                 self._log.failure("provider {provider} is left as it is", provider=name)
                 reason = f"it and its old service failed: {e}"
+            del self._steps[name]
             if reason:
                 rolled_back[name] = reason
 
@@ -353,7 +366,14 @@ class Reloader:
             if old.name == name:
                 await self._take_out(old)
         # It knows its own registrations, as long as they are there.
+        by_hand = service.phase is Phase.IDLE
+        if by_hand:
+            await shielded(service.idle())
+            if not self._is_draining(service):
+                return
         drained = service.drain()
+        if by_hand:
+            service.resume()
         both: list[Deferred[Any]] = [drained, self._registry.keep_only_of(name, frozenset())]
         await gatherResults(both, consumeErrors=True)
         self._drained.append(service)
