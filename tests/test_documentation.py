@@ -13,6 +13,7 @@ from nodepool_tx.options import INTERVALS, Options
 VERBS = [name for name, verb in known_verbs().known.items() if not verb.hidden]
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+COMMANDS = (ROOT / "docs" / "command-line.md").read_text()
 DEFECTS = (ROOT / "docs" / "defects.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -29,9 +30,9 @@ def test_every_option_of_the_launcher_is_described_with_its_default() -> None:
 
 
 def test_every_verb_is_described() -> None:
-    """In the table of the command line."""
+    """In a table of the page about the command line."""
     for verb in VERBS:
-        assert re.search(rf"^\| `{verb}[ `]", OPERATIONS, re.MULTILINE), verb
+        assert re.search(rf"^\| `{verb}[ `]", COMMANDS, re.MULTILINE), verb
 
 
 def test_every_option_of_the_command_line_is_described(capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,13 +44,13 @@ def test_every_option_of_the_command_line_is_described(capsys: pytest.CaptureFix
         with pytest.raises(SystemExit):
             parse([verb, "--help"], {})
         known |= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
-    assert known - {"--help", "--version"} <= set(re.findall(r"--[a-z-]+", OPERATIONS))
+    assert known - {"--help", "--version"} <= set(re.findall(r"--[a-z-]+", COMMANDS))
 
 
 def test_every_exit_code_is_described() -> None:
     """In the guide and in ``--help``."""
     for code in ExitCode:
-        assert re.search(rf"^\| ([0-9, ]+, )?{int(code)}[ ,]", OPERATIONS, re.MULTILINE), code
+        assert re.search(rf"^\| ([0-9, ]+, )?{int(code)}[ ,]", COMMANDS, re.MULTILINE), code
 
 
 def test_links_lead_somewhere() -> None:
