@@ -15,7 +15,9 @@ from typing import Protocol
 from twisted.application.service import Service
 from twisted.logger import Logger
 
+from nodepool_tx.maintenance import not_configured
 from nodepool_tx.reload import Reloader
+from nodepool_tx.store.maintenance import in_words
 from nodepool_tx.store.store import Store
 
 __all__ = ["MOST_LINES", "SignalHandler"]
@@ -140,6 +142,17 @@ class SignalHandler(Service):
             )
             for what in (*_first(status.waiting), *_first(status.troubles)):
                 self._log.info("SIGUSR2: {provider}: {what}", provider=name, what=what)
+        self._tell_what_is_out_of_service()
+
+    def _tell_what_is_out_of_service(self) -> None:
+        """What providers do not tell: what is out of service and not configured here."""
+        config = self._reloader.config
+        if config is None:
+            return
+        now = self._store.clock.seconds()
+        records = not_configured(self._store.maintenance.all(), config)
+        for what in _first([in_words(record, now) for record in records]):
+            self._log.info("SIGUSR2: not configured here: {what}", what=what)
 
 
 def _first(lines: Sequence[str]) -> list[str]:

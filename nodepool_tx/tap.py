@@ -26,6 +26,7 @@ from nodepool_tx.explain.questions import launcher_id
 from nodepool_tx.janitor import Janitor
 from nodepool_tx.launcher import Launcher, Presence, Session, connection_string
 from nodepool_tx.logs import begin_new_file, make_observer, open_file
+from nodepool_tx.maintenance import MaintenanceEnds
 from nodepool_tx.metrics.lines import address_of
 from nodepool_tx.metrics.service import Metrics
 from nodepool_tx.metrics.sources import Sources
@@ -223,6 +224,7 @@ def build(options: Options, reactor: Any) -> Root:
         providers,
         launcher,
         janitor,
+        MaintenanceEnds(store),
         min_ready,
         answers,
         watcher,

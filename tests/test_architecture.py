@@ -61,7 +61,8 @@ MAY_USE = {
     "reload": "config events periodic pools providers store work",
     "launcher": "config events model pools providers reload store txzookeeper work",
     "metrics": "events launcher model nodescan periodic pools providers reload store txzookeeper",
-    "signals": "reload store",
+    "maintenance": "config model store work",
+    "signals": "maintenance reload store",
     "auth": "audit config nodescan",
     # What people see of it from outside.
     "status": "config launcher model pools providers reload store txzookeeper",
@@ -69,8 +70,9 @@ MAY_USE = {
     "web": "config model status",
     # The two places where everything is put together.
     "tap": (
-        "collecting config embedded events explain janitor launcher logs metrics minready names "
-        "nodescan options pools providers reload root signals status store txzookeeper web"
+        "collecting config embedded events explain janitor launcher logs maintenance metrics "
+        "minready names nodescan options pools providers reload root signals status store "
+        "txzookeeper web"
     ),
     "options": "config embedded logs",
     "cli": (

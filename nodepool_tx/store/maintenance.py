@@ -13,7 +13,7 @@ Design note: when a record is over
 ----------------------------------
 ``until`` passes by itself.  From that moment on the table does not show the
 record, and tells so, whether or not its znode is still there.  Launchers remove
-the znode (:mod:`nodepool_tx.returns`); nothing depends on when.
+the znode (:mod:`nodepool_tx.maintenance`); nothing depends on when.
 """
 
 from __future__ import annotations
@@ -326,11 +326,17 @@ def in_words(record: Maintenance, now: float) -> str:
     """What is out of service, since when, until when, by whom and why."""
     how = "drained" if record.mode is MaintenanceMode.DRAIN else "in maintenance"
     until = "" if record.until is None else f" until {moment_in_words(record.until)}"
-    by = f" by {record.by}" if record.by else ""
+    by = f" by {_plain(record.by)}" if record.by else ""
+    reason = _plain(record.reason) or "no reason given"
     return (
         f"{record.target} is {how} since {moment_in_words(record.since)} "
-        f"({age_in_words(now - record.since)}){until}{by}: {record.reason or 'no reason given'}"
+        f"({age_in_words(now - record.since)}){until}{by}: {reason}"
     )
+
+
+def _plain(text: str) -> str:
+    """On one line, and without anything that would steer a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
 
 
 def moment_in_words(seconds: float) -> str:

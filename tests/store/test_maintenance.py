@@ -247,6 +247,7 @@ def test_words() -> None:
     assert in_words(provider_record(since=0.0, reason="", by=""), -5.0) == (
         "provider rack is drained since 1970-01-01 00:00:00 UTC (0 s): no reason given"
     )
+    assert in_words(host_record(reason="a\n b\x1b[2J"), 900.0).endswith(": a b?[2J")
     assert [age_in_words(s) for s in (59.9, 60, 3_600, 90_061)] == [
         "59 s",
         "1 min 0 s",
