@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from nodepool_tx import __version__
-from nodepool_tx.cli import changes, completion, images, lists, request, validating
+from nodepool_tx.cli import changes, completion, explain, images, lists, request, validating
 from nodepool_tx.cli.options import Verbs, add_common
 from nodepool_tx.cli.outcome import ExitCode
 
@@ -16,6 +16,7 @@ __all__ = ["FAMILIES", "known_verbs", "parse"]
 #: Each heading of ``nodepool --help`` and what adds the verbs below it.
 FAMILIES: tuple[tuple[str, Callable[[Verbs], None]], ...] = (
     ("look", lists.add_verbs),
+    ("look", explain.add_verbs),
     ("use nodes", request.add_verbs),
     ("change nodes", changes.add_verbs),
     ("images", images.add_verbs),

@@ -22,6 +22,7 @@ from nodepool_tx.cli.lease import Lease, take
 from nodepool_tx.cli.options import Verbs, positive_seconds
 from nodepool_tx.cli.outcome import Complaint, ExitCode
 from nodepool_tx.cli.ssh import KnownHosts
+from nodepool_tx.cli.told import Told
 from nodepool_tx.cli.using import Use
 from nodepool_tx.cli.visit import BROKEN, Visit
 from nodepool_tx.cli.waiting import Scene, explain, pools_for
@@ -149,6 +150,7 @@ class _Asking:
         self._id = ""
         self._seen = False
         self._next: IDelayedCall | None = None
+        self._told: Told | None = None
 
     async def answer(self) -> NodeRequest:
         """Make the request; its final record when it is fulfilled.
@@ -174,6 +176,7 @@ class _Asking:
         self._id = path.rpartition("/")[2]
         self._announce(wanted)
         endings = self._follow()
+        self._told = Told(self._visit, self._id, self._look)
         try:
             self._look()
             if options.timeout is not None:
@@ -189,6 +192,7 @@ class _Asking:
             if self._next is not None:
                 self._next.cancel()
                 self._next = None
+            await self._told.stop()
 
     def _announce(self, wanted: NodeRequest) -> None:
         pools = pools_for(wanted, self._store.components.pools())
@@ -244,6 +248,8 @@ class _Asking:
         request = store.requests.get(self._id)
         if not store.current or request is None:
             return "no connection to ZooKeeper, trying again"
+        if self._told is not None and (told := self._told.why(request)):
+            return told
         config = self._visit.config
         limits: Mapping[str, float] = {}
         if config and tenant:
