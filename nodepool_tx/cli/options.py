@@ -125,6 +125,7 @@ class KnownVerb:
     """A verb, what it does, and how its arguments are read.
 
     :ivar does: with ZooKeeper; None for a local one.
+    :ivar example: its arguments in a case that shows its use.
     :ivar takes_command: what stands after ``--`` is for it.
     :ivar hidden: for programs: neither ``--help`` nor completion shows it.
     """
@@ -133,6 +134,7 @@ class KnownVerb:
     help: str
     family: str
     parser: argparse.ArgumentParser
+    example: str
     does: Verb | None = None
     local: LocalVerb | None = None
     check: Check | None = None
@@ -171,8 +173,7 @@ class Verbs:
         """A verb that works with ZooKeeper; the parser to add its arguments to.
 
         :param help: what it does, as the end of "nodepool NAME will …".
-        :param example: its arguments in a case that shows its use, and if
-            wanted after two spaces what it is for.
+        :param example: a command line that shows its use, without the program.
         :param formats: what ``--format`` offers; nothing for no such option.
         :param more: further fields of :class:`KnownVerb`.
         """
@@ -222,6 +223,11 @@ class Verbs:
                 "--format", choices=tuple(formats), default="table", help="how to print [table]"
             )
         self.known[name] = KnownVerb(
-            name=name, help=help, family=self.family, parser=parser, **more
+            name=name,
+            help=help,
+            family=self.family,
+            parser=parser,
+            example=example,
+            **more,
         )
         return parser
