@@ -6,7 +6,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** @typedef {Node | string | number | null | undefined | false | Child[]} Child */
+/** @typedef {Node | string | number | null | undefined | false | any[]} Child lists may hold lists */
 
 /** @param {Element} element @param {Child[]} children */
 function fill(element, children) {
@@ -95,7 +95,7 @@ export function keyed(parent, items, key, make, update) {
       element.nodepoolKey = name;
     }
     update?.(element, item);
-    if (element === next) next = next.nextElementSibling;
+    if (element === next) next = element.nextElementSibling;
     else parent.insertBefore(element, next);
   }
 }

@@ -9,6 +9,9 @@ import { icon } from "./icons.js";
 import { LEGEND, inOrder, kindOf } from "./states.js";
 import { number, plural, span, text, age } from "./words.js";
 
+/** Lines of trouble of one provider. */
+const MOST_TROUBLES = 4;
+
 /** @typedef {{name: string, counts: Map<string, number>, pool: any}} Pool */
 
 /** @param {import("./model.js").Model} model @param {import("./view.js").View} view */
@@ -21,8 +24,9 @@ export function fleet(model, view) {
     byId("query").focus({ preventScroll: true });
   };
 
-  model.on(["nodes", "providers"], () => {
+  model.on(["nodes", "providers", "requests"], () => {
     const counts = countNodes(model.nodes.values());
+    const wishes = countWishes(model.requests.values());
     const names = [...new Set([...model.providers.keys(), ...counts.keys()])].sort();
     // Bars are as long as their pools are large, by the largest.
     const sums = [...counts.values()].flatMap((pools) => [...pools.values()].map(total));
@@ -32,7 +36,7 @@ export function fleet(model, view) {
       names,
       (name) => name,
       (name) => section(name, show),
-      (element, name) => drawProvider(element, name, model.providers.get(name), counts.get(name) ?? new Map(), largest, show),
+      (element, name) => drawProvider(element, name, model.providers.get(name), counts.get(name) ?? new Map(), wishes, largest, show),
     );
     if (!names.length) replace(body, h("p", { class: "empty" }, "No providers."));
   });
@@ -51,6 +55,21 @@ function countNodes(nodes) {
     states.set(node.state, (states.get(node.state) ?? 0) + 1);
   }
   return providers;
+}
+
+/** @typedef {{labels: string[], count: number}} Wish */
+
+/** What is waited for, and how often. @param {Iterable<any>} requests @returns {Wish[]} */
+function countWishes(requests) {
+  const found = new Map();
+  for (const request of requests) {
+    if (request.state !== "requested" && request.state !== "pending") continue;
+    const key = JSON.stringify(request.labels);
+    const wish = found.get(key);
+    if (wish) wish.count += 1;
+    else found.set(key, { labels: request.labels ?? [], count: 1 });
+  }
+  return [...found.values()];
 }
 
 /** @param {Map<string, number>} counts */
@@ -74,10 +93,10 @@ function section(name, show) {
 
 /**
  * @param {Element} element @param {string} name @param {any} provider
- * @param {Map<string, Map<string, number>>} counts @param {number} largest
+ * @param {Map<string, Map<string, number>>} counts @param {Wish[]} wishes @param {number} largest
  * @param {(pairs: Record<string, any>) => void} show
  */
-function drawProvider(element, name, provider, counts, largest, show) {
+function drawProvider(element, name, provider, counts, wishes, largest, show) {
   say(/** @type {Element} */ (element.querySelector(".facts")), factsOf(provider));
   keyed(
     /** @type {Element} */ (element.querySelector(".notes")),
@@ -99,12 +118,12 @@ function drawProvider(element, name, provider, counts, largest, show) {
         h("div", { class: "stack", "aria-hidden": "true" }),
         h("ul", { class: "chips", "aria-label": `${name} ${pool.name} by state` }),
       ),
-    (row, pool) => drawPool(row, name, pool, largest, show),
+    (row, pool) => drawPool(row, name, pool, wishes, largest, show),
   );
 }
 
-/** @param {Element} row @param {string} provider @param {Pool} pool @param {number} largest @param {(pairs: Record<string, any>) => void} show */
-function drawPool(row, provider, { name, pool, counts }, largest, show) {
+/** @param {Element} row @param {string} provider @param {Pool} pool @param {Wish[]} wishes @param {number} largest @param {(pairs: Record<string, any>) => void} show */
+function drawPool(row, provider, { name, pool, counts }, wishes, largest, show) {
   const stack = /** @type {HTMLElement} */ (row.querySelector(".stack"));
   const states = inOrder(counts);
   stack.style.setProperty("--share", String(total(counts) / largest));
@@ -121,7 +140,9 @@ function drawPool(row, provider, { name, pool, counts }, largest, show) {
   const chips = /** @type {Element} */ (row.querySelector(".chips"));
   const extra = [];
   if (pool?.paused) extra.push("paused: at quota");
-  if (pool?.waiting) extra.push(`${plural(pool.waiting, "request")} here`);
+  const labels = new Set(pool?.labels ?? []);
+  const waiting = wishes.reduce((sum, wish) => (wish.labels.every((label) => labels.has(label)) ? sum + wish.count : sum), 0);
+  if (pool && waiting) extra.push(`${plural(waiting, "request")} could be served here`);
   keyed(
     chips,
     [...states.map(([state, count]) => ({ state, count, words: "" })), ...extra.map((words) => ({ state: "", count: 0, words }))],
@@ -159,7 +180,11 @@ function notesOf(provider) {
     const { mode, reason, by, since } = provider.maintenance;
     notes.push({ tone: /** @type {const} */ ("off"), words: [mode === "drain" ? "draining" : "in maintenance", reason, by && `by ${by}`].filter(Boolean).map(text).join(" · "), since });
   }
-  for (const trouble of provider.troubles ?? []) notes.push({ tone: /** @type {const} */ ("warn"), words: lineOf(trouble) });
+  // Hosts that are down are shown as such, further below.
+  const down = (provider.hosts ?? []).filter((host) => host.state === "down").map((host) => text(host.hostname));
+  const troubles = (provider.troubles ?? []).map(lineOf).filter((line) => !down.some((host) => line.includes(host)));
+  for (const words of troubles.slice(0, MOST_TROUBLES)) notes.push({ tone: /** @type {const} */ ("warn"), words });
+  if (troubles.length > MOST_TROUBLES) notes.push({ tone: /** @type {const} */ ("warn"), words: `and ${number(troubles.length - MOST_TROUBLES)} more` });
   for (const task of provider.tasks ?? []) {
     if (task.seconds >= 60) notes.push({ tone: /** @type {const} */ ("busy"), words: `${text(task.what)} for ${span(task.seconds)}` });
   }

@@ -105,10 +105,17 @@ function updateTrouble(element, one) {
   }
   const reason = maintenance
     ? [maintenance.reason || "no reason given", maintenance.by && `by ${maintenance.by}`]
-    : [one.host.reason || (one.state === "unknown" ? "not looked at yet" : "no reason given")];
+    : [withoutPlace(one.host) || (one.state === "unknown" ? "not looked at yet" : "no reason given")];
   const busy = one.host.used ? plural(one.host.used, "slot still used", "slots still used") : "";
   say(/** @type {Element} */ (element.querySelector(".reason")), [...reason, busy].filter(Boolean).map(text).join(" · "));
   setAge(/** @type {HTMLElement} */ (element.querySelector("time")), maintenance ? maintenance.since : one.host.since);
+}
+
+/** A reason often begins with the host, which stands beside it. @param {any} host */
+function withoutPlace(host) {
+  const reason = text(host.reason);
+  const place = [`${text(host.hostname)}:${text(host.port)}: `, `${text(host.hostname)}: `].find((words) => reason.startsWith(words));
+  return place ? reason.slice(place.length) : reason;
 }
 
 /** @param {Host} one */

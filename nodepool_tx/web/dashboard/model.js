@@ -74,6 +74,17 @@ export class Model {
     this.touch(topic);
   }
 
+  /** The newest minute of history, as an event tells of it. @param {any} bucket */
+  addBucket(bucket) {
+    const { history } = this;
+    if (!history) return;
+    for (const [provider, launches] of Object.entries(bucket.launches ?? {})) {
+      history.launches[provider] = withNewest(history.launches[provider] ?? [], launches);
+    }
+    if (bucket.requests) history.requests = withNewest(history.requests, bucket.requests);
+    this.touch("history");
+  }
+
   /** @param {string} state @param {number | null} [retryAt] milliseconds */
   setConnection(state, retryAt = null) {
     const since = state === this.connection.state ? this.connection.since : Date.now();
@@ -81,3 +92,6 @@ export class Model {
     this.touch("connection");
   }
 }
+
+/** @param {{at: number}[]} buckets @param {{at: number}} newest */
+const withNewest = (buckets, newest) => [...buckets.filter((one) => one.at !== newest.at), newest];

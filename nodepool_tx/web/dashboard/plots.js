@@ -26,7 +26,7 @@ export class Plot {
     this._unit = unit;
     /** @type {Trend | null} */ this._trend = null;
     this._legend = h("ul", { class: "legend", "aria-hidden": "true" });
-    this._canvas = /** @type {SVGSVGElement} */ (svg("svg", { role: "img", height: HEIGHT, class: "plot" }));
+    this._canvas = /** @type {SVGSVGElement} */ (svg("svg", { role: "img", "aria-label": `${title}: not read yet`, height: HEIGHT, class: "plot" }));
     this._tip = h("div", { class: "tip", "aria-hidden": "true" });
     this._tip.hidden = true;
     this._rows = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${title}, table` });

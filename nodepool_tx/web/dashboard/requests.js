@@ -8,7 +8,7 @@ import { icon } from "./icons.js";
 import { age, number, plural, setAge, text } from "./words.js";
 
 /** Rows before one has to ask for more. */
-const FIRST_ROWS = 50;
+const FIRST_ROWS = matchMedia("(max-width: 640px)").matches ? 8 : 50;
 
 /** @param {import("./model.js").Model} model @param {(id: string) => void} explain */
 export function requests(model, explain) {

@@ -16,8 +16,8 @@ const POLL_EVERY = 5000;
 const STREAM_AGAIN = 60_000;
 const SILENCE = 30_000;
 const SLOWLY = 30_000;
-const HIDDEN_FOR = 5000;
-const HISTORY_AT_MOST_EVERY = 10_000;
+const HIDDEN_FOR = 2000;
+const HISTORY_AGAIN = 60_000;
 
 export class Live {
   /** @param {import("./model.js").Model} model @param {() => number} minutes of history that are shown */
@@ -163,7 +163,10 @@ export class Live {
     else if (topic === "nodes" || topic === "requests") model.change(topic, data.changed, data.gone);
     else if (topic === "providers") model.change(topic, data.providers, data.gone);
     else if (topic === "reload") this._readReloads();
-    else if (topic === "history") this._historySoon();
+    else if (topic === "history") {
+      model.addBucket(data);
+      this._historySoon();
+    }
   }
 
   async _readReloads() {
@@ -174,11 +177,11 @@ export class Live {
     if (status) this._model.setStatus(status);
   }
 
-  /** Buckets change often; reading them again now and then is enough. */
+  /** Events tell of the newest minute only; what came late to the one before is read now and then. */
   _historySoon() {
     if (this._historyDue) return;
     this._historyDue = true;
-    const pause = this._historyRead + HISTORY_AT_MOST_EVERY - Date.now();
+    const pause = this._historyRead + HISTORY_AGAIN - Date.now();
     this._later(() => this.readHistory(), Math.max(0, pause));
   }
 
@@ -189,6 +192,8 @@ export class Live {
     if (life !== this._life) return;
     if (images) this._model.set("images", images);
     if (health) this._model.set("health", health);
+    // Time goes on in the plots, whether or not anything happens.
+    this._model.touch("history");
     this._later(() => this._readSlowOnes(), SLOWLY);
   }
 

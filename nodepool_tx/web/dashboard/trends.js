@@ -5,7 +5,7 @@
 import { byId, h, replace } from "./dom.js";
 import { Plot } from "./plots.js";
 import { trends as trendsOf } from "./series.js";
-import { now, took } from "./words.js";
+import { now, number, took } from "./words.js";
 
 /** Between the marks of times, from a second on. */
 const SECONDS = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400];
@@ -27,6 +27,7 @@ export function trends(model, view, live) {
     fulfilling: new Plot("Time to fulfil", "p50, and p95 dashed", took, SECONDS),
   };
   replace(place, Object.values(plots).map((plot) => plot.element));
+  const causes = byId("causes");
 
   const choice = byId("span");
   const buttons = SPANS.map(([minutes, words]) => h("button", { type: "button", "data-minutes": minutes, click: () => view.set({ span: minutes }) }, words));
@@ -40,6 +41,9 @@ export function trends(model, view, live) {
     if (!model.history) return;
     const found = trendsOf(model.history, minutesOf(view), now());
     for (const [name, plot] of Object.entries(plots)) plot.show(found[/** @type {keyof typeof plots} */ (name)]);
+    const errors = Object.entries(model.history.errors ?? {});
+    causes.hidden = !errors.length;
+    replace(causes, h("li", {}, "Launches failed for"), errors.map(([provider, counts]) => h("li", {}, h("b", {}, provider), " ", causesOf(counts))));
   };
   model.on(["history"], draw);
   view.on((changed) => {
@@ -48,4 +52,10 @@ export function trends(model, view, live) {
     draw();
     live.readHistory();
   });
+}
+
+/** @param {any} counts by the name of the error @returns {string} the most frequent first */
+function causesOf(counts) {
+  const pairs = /** @type {[string, number][]} */ (Object.entries(counts)).sort((a, b) => b[1] - a[1]);
+  return pairs.map(([name, count]) => `${name.replace(/^error\./, "")} ${number(count)}`).join(", ");
 }
