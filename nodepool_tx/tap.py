@@ -6,13 +6,14 @@ environment; what a part needs is handed to it here.
 
 from __future__ import annotations
 
+import resource
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import succeed
 from twisted.logger import ILogObserver
 from twisted.python.logfile import LogFile
-from twisted.web.server import Site
 
 from nodepool_tx import __version__, names
 from nodepool_tx.collecting import Collector
@@ -22,7 +23,9 @@ from nodepool_tx.embedded.runtime import find_runtime
 from nodepool_tx.embedded.service import EmbeddedZookeeper
 from nodepool_tx.events import Events
 from nodepool_tx.explain import Answers
+from nodepool_tx.explain.asking import ask
 from nodepool_tx.explain.questions import launcher_id
+from nodepool_tx.history import History
 from nodepool_tx.janitor import Janitor
 from nodepool_tx.launcher import Launcher, Presence, Session, connection_string
 from nodepool_tx.logs import begin_new_file, make_observer, open_file
@@ -51,10 +54,17 @@ from nodepool_tx.store.store import Store
 from nodepool_tx.txzookeeper.client import ZookeeperClient
 from nodepool_tx.txzookeeper.tls import TLSFiles
 from nodepool_tx.web.app import WebApp
-from nodepool_tx.web.routing import Front, Route
+from nodepool_tx.web.explanations import Explain
+from nodepool_tx.web.feeds import make_feeds
+from nodepool_tx.web.hub import MOST_STREAMS, Hub
+from nodepool_tx.web.routing import Front
 from nodepool_tx.web.server import WebServer
+from nodepool_tx.web.site import LimitedSite
 
 __all__ = ["Options", "makeService"]
+
+#: Connections over HTTP beside those of people who watch.
+SPARE_CONNECTIONS = 200
 
 
 class Root(OrderedService):
@@ -173,6 +183,13 @@ def build(options: Options, reactor: Any) -> Root:
         store,
         begin_log=lambda: begin_new_file(log_file) if log_file else None,
     )
+
+    def loops() -> tuple[Loop, ...]:
+        return (
+            *(Loop(*loop.health) for loop in (janitor.sweep, min_ready.sweep)),
+            Loop("config watcher", intervals.config, watcher.last_checked),
+        )
+
     farm = Farm(
         clock=reactor,
         store=store,
@@ -182,6 +199,7 @@ def build(options: Options, reactor: Any) -> Root:
         hostname=hostname,
         version=__version__,
         started=reactor.seconds(),
+        loops=loops,
     )
     metrics = Metrics(
         reactor,
@@ -194,16 +212,19 @@ def build(options: Options, reactor: Any) -> Root:
             tenant_limits=tenant_limits,
             hostname=hostname,
             version=__version__,
-            loops=lambda: [Loop(*loop.health) for loop in (janitor.sweep, min_ready.sweep)],
+            loops=loops,
         ),
         _statsd(options),
         intervals.stats,
         _in_thread(reactor),
     )
-    metrics_route = Route("/metrics", lambda request: metrics.resource)
+    history = History(reactor, events)
+    hub = Hub(reactor, make_feeds(farm, events, history), _room_for_streams())
+    app = WebApp(farm, history, hub, explain=_explainer(store, reloader), metrics=metrics.resource)
     web = WebServer(
         reactor,
-        Site(Front((*WebApp(farm).routes(), metrics_route)), reactor=reactor),
+        LimitedSite(Front(app.routes()), reactor, hub.most + SPARE_CONNECTIONS),
+        hub,
         lambda: (reloader.config or config).webapp,
     )
     presence = Presence(store, registry, ownerships, hostname, __version__)
@@ -234,6 +255,22 @@ def build(options: Options, reactor: Any) -> Root:
     ):
         child.setServiceParent(root)
     return root
+
+
+def _explainer(store: Store, reloader: Reloader) -> Explain:
+    """For the web: why a request waits, as plain data."""
+
+    async def explain(request_id: str) -> Mapping[str, Any] | None:
+        found = await ask(store, request_id, config=reloader.config)
+        return found.as_value() if found is not None else None
+
+    return explain
+
+
+def _room_for_streams() -> int:
+    """How many descriptors people who watch may have, so that the work has enough."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_STREAMS if limit < 0 else min(MOST_STREAMS, limit // 2)
 
 
 def _client(reactor: Any, config: Config) -> ZookeeperClient:

@@ -65,12 +65,13 @@ MAY_USE = {
     "signals": "maintenance reload store",
     "auth": "audit config nodescan",
     # What people see of it from outside.
-    "status": "config launcher model pools providers reload store txzookeeper",
+    "history": "events",
+    "status": "config history launcher model pools providers reload reports store txzookeeper",
     "explain": "config model pools providers resources store txzookeeper work",
-    "web": "config model status",
+    "web": ("config events history model pools providers reports status store txzookeeper work"),
     # The two places where everything is put together.
     "tap": (
-        "collecting config embedded events explain janitor launcher logs maintenance metrics "
+        "collecting config embedded events explain history janitor launcher logs maintenance metrics "
         "minready names nodescan options pools providers reload root signals status store "
         "txzookeeper web"
     ),

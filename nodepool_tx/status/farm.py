@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 import attrs
@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from nodepool_tx.launcher import Launcher
 from nodepool_tx.pools.service import PoolService
-from nodepool_tx.providers.interface import ProviderService
+from nodepool_tx.providers.interface import Loop, ProviderService
 from nodepool_tx.reload import Reloader
 from nodepool_tx.status.tally import Tally
 from nodepool_tx.store.store import Store
@@ -22,6 +22,7 @@ __all__ = ["Farm", "pools_of"]
 class Farm:
     """This launcher, and everything it sees.
 
+    :ivar loops: of the launcher itself; those of providers come from them.
     :ivar started: when this process began (seconds since the epoch).
     """
 
@@ -33,6 +34,7 @@ class Farm:
     hostname: str
     version: str
     started: float
+    loops: Callable[[], tuple[Loop, ...]] = tuple
 
     @property
     def now(self) -> float:

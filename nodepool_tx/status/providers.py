@@ -11,7 +11,7 @@ from nodepool_tx.providers.interface import ProviderService, ProviderStatus
 from nodepool_tx.status.farm import Farm, pools_of
 from nodepool_tx.status.maintenance import maintenance_of_host, maintenance_of_provider
 
-__all__ = ["provider_status", "provider_statuses"]
+__all__ = ["provider_names", "provider_status", "provider_statuses"]
 
 #: What the numbers of a resource are, where that is not just a count.
 UNITS = {"ram": "MB", "volume-gb": "GB"}
@@ -19,11 +19,16 @@ UNITS = {"ram": "MB", "volume-gb": "GB"}
 
 def provider_statuses(farm: Farm) -> list[dict[str, Any]]:
     """Every provider that runs here, or is configured and cannot."""
+    shown = (provider_status(farm, name) for name in sorted(provider_names(farm)))
+    return [each for each in shown if each is not None]
+
+
+def provider_names(farm: Farm) -> set[str]:
+    """Of those that :func:`provider_status` can show."""
     names = set(farm.reloader.services())
     if farm.reloader.config is not None:
         names.update(farm.reloader.config.providers)
-    shown = (provider_status(farm, name) for name in sorted(names))
-    return [each for each in shown if each is not None]
+    return names
 
 
 def provider_status(farm: Farm, name: str) -> dict[str, Any] | None:

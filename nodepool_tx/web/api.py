@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
+from nodepool_tx.history import MINUTES, History
 from nodepool_tx.model import NodeState
 from nodepool_tx.status.farm import Farm
 from nodepool_tx.status.nodes import NodeFilter, matching_nodes, node_status, shown_node
@@ -19,14 +20,31 @@ from nodepool_tx.status.requests import (
     shown_request,
 )
 from nodepool_tx.web.answers import NotToBeHad, encode, send_json
+from nodepool_tx.web.explanations import Explanations
+from nodepool_tx.web.hub import Hub
 from nodepool_tx.web.parameters import bad_parameter, text_parameter, whole_parameter
 from nodepool_tx.web.slices import send_slices
 
-__all__ = ["MOST", "send_node", "send_nodes", "send_request", "send_requests"]
+__all__ = [
+    "DEFAULT",
+    "MOST",
+    "send_events",
+    "send_explanation",
+    "send_history",
+    "send_node",
+    "send_nodes",
+    "send_request",
+    "send_requests",
+]
 
-#: Nodes or requests in one answer: without ``limit``, and at the most.
+#: Nodes in one answer, without ``limit``.
 DEFAULT = 1000
+
+#: Nodes or requests in one answer at the most.
 MOST = 10000
+
+#: Minutes of history without ``minutes``.
+MINUTES_SHOWN = 240
 
 
 def send_nodes(request: Request, farm: Farm) -> Deferred[None]:
@@ -59,7 +77,7 @@ def send_node(request: Request, farm: Farm, node_id: str) -> bytes:
 
 def send_requests(request: Request, farm: Farm) -> Deferred[None]:
     """All requests, in the order of the queue."""
-    limit = whole_parameter(request, "limit", DEFAULT, 1, MOST)
+    limit = whole_parameter(request, "limit", MOST, 1, MOST)
     after = text_parameter(request, "after")
     everything = list(requests_in_order(farm.store.requests))
     begin = 0
@@ -81,6 +99,35 @@ def send_request(request: Request, farm: Farm, request_id: str) -> bytes:
     if found is None:
         raise NotToBeHad(404, "not found", f"there is no request {request_id}")
     return send_json(request, found)
+
+
+async def send_explanation(
+    request: Request, explanations: Explanations | None, request_id: str
+) -> bytes:
+    """Why a request waits, pool by pool."""
+    if explanations is None:
+        raise NotToBeHad(404, "not configured", "explanations: this launcher offers none")
+    return send_json(request, await explanations.of(request_id))
+
+
+def send_history(request: Request, history: History) -> bytes:
+    """What happened in the last ``minutes``."""
+    minutes = whole_parameter(request, "minutes", MINUTES_SHOWN, 1, MINUTES)
+    return send_json(request, history.last(minutes))
+
+
+def send_events(request: Request, hub: Hub) -> Deferred[None] | bytes:
+    """A stream of what happens from now on, of the ``topics`` named."""
+    text = text_parameter(request, "topics")
+    topics = frozenset(hub.topics if text is None else text.split(","))
+    unknown = sorted(topics - {*hub.topics})
+    if unknown:
+        raise bad_parameter("topics", f"a list of {', '.join(hub.topics)}, with commas")
+    if request.method == b"HEAD":
+        request.setHeader("Content-Type", "text/event-stream; charset=utf-8")
+        return b""
+    missed = request.getHeader("last-event-id") is not None
+    return hub.listen(request, topics, missed)
 
 
 def _send_long(

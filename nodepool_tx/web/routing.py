@@ -67,15 +67,26 @@ def _resource_of(routes: Iterable[Route]) -> IResource:
     app = Klein()
     app.url_map.merge_slashes = False
     for route in routes:
+        # klein calls what it routes to after the function, unless told otherwise.
+        name = f"{' '.join(route.methods)} {route.path}"
         if route.branch:
-            app.route(route.path, branch=True)(route.answer)
+            app.route(route.path, branch=True, endpoint=name)(_plain(route.answer))
         else:
-            app.route(route.path, methods=list(route.methods))(route.answer)
+            app.route(route.path, methods=list(route.methods), endpoint=name)(_plain(route.answer))
     app.handle_errors(NotToBeHad)(_not_to_be_had)
     app.handle_errors(MethodNotAllowed)(_wrong_method)
     app.handle_errors(HTTPException)(_unknown)
     app.handle_errors(Exception)(_failed)
     return app.resource()
+
+
+def _plain(answer: Callable[..., Any]) -> Callable[..., Any]:
+    """A function, whatever callable ``answer`` is: klein wants its attributes."""
+
+    def answered(request: IRequest, **parts: str) -> Any:
+        return answer(request, **parts)
+
+    return answered
 
 
 def _not_to_be_had(request: IRequest, failure: Failure) -> bytes:

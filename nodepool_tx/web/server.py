@@ -10,9 +10,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.logger import Logger
-from twisted.web.server import Site
 
 from nodepool_tx.config.schema import Webapp
+from nodepool_tx.web.hub import Hub
+from nodepool_tx.web.site import LimitedSite
 
 __all__ = ["WebServer"]
 
@@ -26,16 +27,20 @@ class WebServer(Service):
 
     A port that cannot be had is tried again and again; nothing else waits for it.
 
+    :param hub: whose streams end with the service.
     :param wanted: where to listen now, by the configuration in force.
     :ivar bound: host and port that it listens on; None while it does not.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, site: Site, wanted: Callable[[], Webapp]) -> None:
+    def __init__(
+        self, reactor: Any, site: LimitedSite, hub: Hub, wanted: Callable[[], Webapp]
+    ) -> None:
         self.setName("web")
         self._reactor = reactor
         self._site = site
+        self._hub = hub
         self._wanted = wanted
         self._listening: Webapp | None = None
         self._port: IListeningPort | None = None
@@ -51,20 +56,26 @@ class WebServer(Service):
 
     def startService(self) -> None:
         super().startService()
-        self._site.startFactory()
         self._listen()
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
         self._rest()
-        return self._close()
+        closed = self._close()
+        self._hub.close()
+        self._site.end_all()
+        return closed
 
     def reconfigure(self) -> None:
-        """A configuration came into force; streams go on over a change of place."""
+        """A configuration came into force: move, if it names another place.
+
+        Connections to the old place end: who it was closed to must not go on.
+        """
         if self.running and self._listening != self._wanted():
             self._rest()
             self._delay = FIRST_RETRY
             self._close().addCallback(lambda _: self._listen())
+            self._site.end_all()
 
     def _listen(self) -> None:
         self._retry = None

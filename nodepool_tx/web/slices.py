@@ -90,4 +90,6 @@ class _Slices:
         if self._open:
             self._open = False
             self._rest()
-            self._request.unregisterProducer()
+            # One that was cut off has no channel any more.
+            if self._request.channel is not None:
+                self._request.unregisterProducer()
