@@ -68,11 +68,11 @@ MAY_USE = {
     "history": "events",
     "status": "config history launcher model pools providers reload reports store txzookeeper",
     "explain": "config model pools providers resources store txzookeeper work",
-    "web": ("config events history model pools providers reports status store txzookeeper work"),
+    "web": "config events history model pools providers reports status store txzookeeper work",
     # The two places where everything is put together.
     "tap": (
-        "collecting config embedded events explain history janitor launcher logs maintenance metrics "
-        "minready names nodescan options pools providers reload root signals status store "
+        "collecting config embedded events explain history janitor launcher logs maintenance "
+        "metrics minready names nodescan options pools providers reload root signals status store "
         "txzookeeper web"
     ),
     "options": "config embedded logs",
