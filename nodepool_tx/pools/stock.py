@@ -196,4 +196,5 @@ def look_at_nodes(
 
 def in_words(uses: Counter[Use]) -> str:
     """Such as ``3 in use, 1 down``; the most frequent first."""
-    return ", ".join(f"{count} {use}" for use, count in uses.most_common()) or "there are none"
+    found = sorted(uses.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count} {use}" for use, count in found) or "there are none"

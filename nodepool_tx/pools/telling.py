@@ -191,7 +191,7 @@ class Telling:
         shown = tuple(each for each in stock.nodes if each.node_id in mine)
         since = request.state_time if request.state is RequestState.PENDING else None
         rule = coming_rule(nodes, self.hands.why(request.id), since)
-        in_hand = Rule("state", Effect.PASSED, "this pool has it in hand", since)
+        in_hand = Rule("in-hand", Effect.PASSED, "this pool has it in hand", since)
         return [in_hand, rule], Stock(stock.uses, shown, len(nodes) - len(shown))
 
     def _unanswered(self, request: NodeRequest, stock: Stock, insight: Insight) -> list[Rule]:
