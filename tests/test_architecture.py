@@ -77,8 +77,8 @@ MAY_USE = {
     ),
     "options": "config embedded logs",
     "cli": (
-        "config embedded explain logs model names pools providers.cloud reports resources store "
-        "txzookeeper"
+        "config embedded explain logs maintenance model names pools providers.cloud reports "
+        "resources store txzookeeper"
     ),
     # For tests, ours and others'.
     "testing": "nodescan txzookeeper",

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogPublisher
 
 from nodepool_tx.signals import MOST_LINES, SignalHandler
+from tests.out_of_service import host_record, provider_record
 from tests.reload_stage import ReloadTestCase, provider
 
 SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
@@ -150,6 +152,18 @@ class SignalTests(ReloadTestCase):
         self.assertEqual(self.logs_begun, [])
         self.reactor.run()
         self.assertEqual(self.logs_begun, [None])
+
+    def test_what_is_out_of_service_and_not_configured(self) -> None:
+        """SIGUSR2 tells of it, as no provider does."""
+        self.apply(provider("a"))
+        Deferred.fromCoroutine(self.store.maintenance.put(host_record("lost")))
+        Deferred.fromCoroutine(self.store.maintenance.put(provider_record("a")))
+        self.settle()
+        self.send(signal.SIGUSR2)
+        self.reactor.run()
+        said = [event for event in self.said() if "not configured here" in event["log_format"]]
+        (line,) = [event["what"] for event in said]
+        self.assertIn("host lost is in maintenance since", line)
 
     def test_a_provider_that_cannot_tell(self) -> None:
         """A provider that fails over the question does not keep others from telling."""

@@ -7,7 +7,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from nodepool_tx import __version__
-from nodepool_tx.cli import changes, completion, explain, images, lists, request, validating
+from nodepool_tx.cli import (
+    changes,
+    completion,
+    explain,
+    images,
+    lists,
+    maintenance,
+    request,
+    validating,
+)
 from nodepool_tx.cli.options import Verbs, add_common
 from nodepool_tx.cli.outcome import ExitCode
 
@@ -19,6 +28,7 @@ FAMILIES: tuple[tuple[str, Callable[[Verbs], None]], ...] = (
     ("look", explain.add_verbs),
     ("use nodes", request.add_verbs),
     ("change nodes", changes.add_verbs),
+    ("take out of service", maintenance.add_verbs),
     ("images", images.add_verbs),
     ("configuration", validating.add_verbs),
     ("shells", completion.add_verbs),
@@ -30,7 +40,7 @@ exit codes:
   1  it did not work: no such node, locked by somebody, request failed
   2  wrong arguments, or a configuration that cannot be used
   3  ZooKeeper does not answer
-  124  no nodes before --timeout passed
+  124  no nodes, or not empty, before --timeout passed
   125  the ZooKeeper session ended while nodes were in use
   130  interrupted
   "request LABEL -- COMMAND" ends with the command's own code; with several

@@ -22,7 +22,7 @@ class ExitCode(enum.IntEnum):
     USAGE = 2
     #: ZooKeeper does not answer, or the embedded one does not run.
     NO_ZOOKEEPER = 3
-    #: ``--timeout`` passed before there were nodes.
+    #: ``--timeout`` passed before there were nodes, or before a drained place was empty.
     TIMED_OUT = 124
     #: The session ended while nodes were in use: they are no longer ours.
     LOST = 125

@@ -37,6 +37,7 @@ from nodepool_tx.txzookeeper.interface import ZookeeperAPI
 from nodepool_tx.txzookeeper.treecache import CacheChange, CachedZnode, ChangeKind, TreeCache
 
 __all__ = [
+    "LATEST",
     "MaintenanceTable",
     "age_in_words",
     "decode_maintenance",
@@ -46,8 +47,8 @@ __all__ = [
     "shown",
 ]
 
-#: Times beyond the year 9999 cannot be shown to anybody.
-LATEST = 253402300799.0
+#: Times beyond the year 9999, wherever that ends last, cannot be shown to anybody.
+LATEST = 253402300799.0 - 86400
 
 #: Seconds after which an alarm is set anew, so that a clock that was put right
 #: meanwhile is heeded.
