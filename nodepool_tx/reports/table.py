@@ -75,8 +75,7 @@ class Table:
         yield from (rule, self._line(self._headers), rule)
         for number, row in enumerate(self._rows):
             yield self._line(row, number, painter)
-        if self._rows:
-            yield rule
+        yield rule
 
     def _line(
         self, cells: Sequence[str], row: int | None = None, painter: Painter | None = None

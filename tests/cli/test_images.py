@@ -21,7 +21,7 @@ class ListTests(ImageTestCase):
         """Without images there are headers, and no rows."""
         for verb in ("dib-image-list", "image-list", "image-status"):
             run = self.run_to_end(verb)
-            self.assertEqual((run.code, len(run.stdout.splitlines())), (0, 3))
+            self.assertEqual((run.code, len(run.stdout.splitlines())), (0, 4))
             self.assertEqual(self.rows(self.run_to_end(verb, "--format", "json")), [])
 
     def test_builds(self) -> None:

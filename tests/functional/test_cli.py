@@ -447,4 +447,4 @@ def test_lists_over_tls(tmp_path: pathlib.Path) -> None:
         timeout=60,
     )
     assert (answer.returncode, answer.stderr) == (0, "")
-    assert answer.stdout == "+-------+\n| Label |\n+-------+\n"
+    assert answer.stdout == "+-------+\n| Label |\n+-------+\n+-------+\n"

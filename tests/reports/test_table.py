@@ -16,8 +16,8 @@ def test_a_table_is_framed_and_left_aligned() -> None:
 
 
 def test_a_table_without_rows_has_its_headers() -> None:
-    """Nothing to list still shows what would be listed."""
-    assert render_table(("ID",), []) == "+----+\n| ID |\n+----+"
+    """As Nodepool 11 draws them."""
+    assert render_table(("ID",), []) == "+----+\n| ID |\n+----+\n+----+"
 
 
 def test_lists_are_shown_with_commas() -> None:
