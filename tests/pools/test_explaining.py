@@ -297,7 +297,7 @@ class ExplainingTests(Explained, PoolTestCase):
         found = self.explained(request_id, insight)
         self.assertEqual([node.node_id for node in found.nodes], [node_id, ""])
         self.assertIn(f"all about {node_id}", found.nodes[0].words)
-        self.assertTrue(found.verdict.endswith("1 held, 1 down"), found.verdict)
+        self.assertTrue(found.verdict.endswith("1 down, 1 held"), found.verdict)
         self.assertEqual(insight.asked, [])
 
     def test_reasons_for_lists(self) -> None:
