@@ -133,14 +133,7 @@ def test_other_events() -> None:
         f"{root}.over_1000:1|c",
         f"{root}.attempted:1|c",
     ]
-    nothing = ServiceAsked(
-        provider="cloud",
-        service="image",
-        method="GET",
-        operation="images",
-        status=None,
-        seconds=9.0,
-    )
+    nothing = attrs.evolve(asked, service="image", operation="images", status=None)
     root = "nodepool.task.cloud.image.GET.images"
     assert list(lines_of(nothing)) == [f"{root}.failed:1|c", f"{root}.attempted:1|c"]
     called = CloudCalled(provider="cloud", call="create", result="ok", seconds=1.0)
