@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kazoo.exceptions import NoNodeError
-from twisted.internet.defer import Deferred
-
-from nodepool_tx.cli.gathering import gathered
 from nodepool_tx.cli.options import Verbs
 from nodepool_tx.cli.outcome import Complaint
 from nodepool_tx.cli.showing import show
@@ -21,8 +17,7 @@ from nodepool_tx.reports.lists import (
     request_report,
 )
 from nodepool_tx.reports.report import Report, Sections
-from nodepool_tx.store import paths
-from nodepool_tx.txzookeeper.interface import ZookeeperAPI
+from nodepool_tx.store.image_erasing import ProviderImages
 
 __all__ = ["add_verbs", "show_nodes"]
 
@@ -87,35 +82,11 @@ async def list_labels(visit: Visit) -> Report:
 async def show_info(visit: Visit) -> Sections:
     """``info``: the images and nodes of one provider."""
     provider = visit.options.provider
-    images = image_report(await _uploads(visit.client, provider))
+    builds = await ProviderImages(visit.client, provider).builds()
+    images = image_report({(build.image, build.build_id): build.uploads for build in builds})
     nodes = provider_node_report(visit.store.nodes.of_provider(provider))
     return Sections(
         f"ZooKeeper data for provider {provider}",
         {"provider": provider},
         (("images", "Image data", images), ("nodes", "Nodes", nodes)),
     )
-
-
-async def _children(client: ZookeeperAPI, path: str) -> list[str]:
-    try:
-        return await client.get_children(path)
-    except NoNodeError:
-        return []
-
-
-async def _uploads(client: ZookeeperAPI, provider: str) -> dict[tuple[str, str], list[str]]:
-    """Ids of a provider's image uploads, by image and build."""
-    found: dict[tuple[str, str], list[str]] = {}
-
-    async def look(image: str, build: str) -> None:
-        place = f"{paths.IMAGES}/{image}/builds/{build}/providers/{provider}/images"
-        ids = [name for name in await _children(client, place) if name != "lock"]
-        if ids:
-            found[image, build] = ids
-
-    for image in await _children(client, paths.IMAGES):
-        builds = await _children(client, f"{paths.IMAGES}/{image}/builds")
-        await gathered(
-            [Deferred.fromCoroutine(look(image, build)) for build in builds if build != "lock"]
-        )
-    return found
