@@ -87,7 +87,7 @@ class CloudInsight:
         if status.quota is None:
             words = status.trouble or "the cloud's quota is not known yet"
         else:
-            others = _amounts(status.others) or "nothing"
+            others = _amounts({r: status.others.get(r, 0) for r in status.quota}) or "nothing"
             words = f"the cloud's quota is {_amounts(status.quota)}; others use {others} of it"
             if status.read is not None:
                 age = age_in_words(self._account.clock.seconds() - status.read)
