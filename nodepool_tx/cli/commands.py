@@ -75,12 +75,9 @@ def _description(verbs: Verbs) -> str:
     lines = ["Looks at the nodes and requests in ZooKeeper, and works with them."]
     shown = [verb for verb in verbs.known.values() if not verb.hidden]
     width = max(len(verb.name) for verb in shown)
-    family = ""
-    for verb in shown:
-        if verb.family != family:
-            family = verb.family
-            lines += ["", f"{family}:"]
-        lines.append(f"  {verb.name:{width}}  {verb.help}")
+    for family in dict.fromkeys(verb.family for verb in shown):
+        lines += ["", f"{family}:"]
+        lines += [f"  {verb.name:{width}}  {verb.help}" for verb in shown if verb.family == family]
     return "\n".join(lines).replace("%", "%%")
 
 

@@ -97,8 +97,8 @@ class Use:
         ]
         if self.visit.options.format == "json":
             return json.dumps({"request": self.request.id, "nodes": nodes}, indent=2)
-        rows = ([self.request.id, *node.values()] for node in nodes)
-        return csv_text(["request", *nodes[0]], rows).removesuffix("\n")
+        lines = ([self.request.id, *node.values()] for node in nodes)
+        return csv_text(["request", *nodes[0]], lines).removesuffix("\n")
 
     def _labelled(self) -> list[tuple[Node, str]]:
         return list(zip(self.lease.nodes, self.request.node_types, strict=True))
