@@ -67,6 +67,7 @@ class InsightTests(StageTestCase):
         self.hosts.hold("web4")
         pool = static_pool(static_node("web4", labels=("b",)), provider="other")
         self.service = self.launchers[0].provide(static_provider(pool, name="other"))
+        self.stage.settle()
         request_id = self.stage.put_request("b")
         self.stage.settle()
         found = self.explained(request_id)
