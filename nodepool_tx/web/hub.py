@@ -140,9 +140,9 @@ class Hub:
         """Make sure to be woken in time."""
         if self._telling or not self._streams:
             return
-        due = min(self._next_beat, self._next_review)
+        due = max(self._not_before, min(self._next_beat, self._next_review))
         if any(feed.dirty for feed in self._feeds.values()):
-            due = min(due, self._not_before)
+            due = self._not_before
         delay = max(0.0, due - self._clock.seconds())
         if self._timer is None:
             self._timer = self._clock.callLater(delay, self._begin)

@@ -2,7 +2,8 @@
 
 Ten thousand nodes are several megabytes of JSON.  Made at once they would keep
 the reactor busy for a tenth of a second and, with a slow client, lie about in
-memory; here each slice is made when the one before has gone.
+memory; here each slice has a turn of its own, and waits while the connection is
+full.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from itertools import islice
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IPullProducer, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.web.server import Request
 from zope.interface import implementer
 
-__all__ = ["send_slices"]
+__all__ = ["PATIENCE", "send_slices"]
 
 #: Seconds after which a client that reads nothing is given up.
 PATIENCE = 60.0
@@ -31,12 +32,14 @@ def send_slices(
     """
     if request.method == b"HEAD":
         pieces = iter(())
-    return _Slices(request, clock, pieces, per_slice).done
+    slices = _Slices(request, clock, pieces, per_slice)
+    slices.begin()
+    return slices.done
 
 
-@implementer(IPullProducer)
+@implementer(IPushProducer)
 class _Slices:
-    """Is asked for the next slice whenever the transport has sent the one before."""
+    """Writes the next slice, until there is none, except while it is paused."""
 
     def __init__(
         self, request: Request, clock: IReactorTime, pieces: Iterator[bytes], per_slice: int
@@ -47,27 +50,40 @@ class _Slices:
         self._pieces = pieces
         self._per_slice = per_slice
         self._open = True
+        #: The next slice; while paused, the end of patience.
         self._timer: IDelayedCall | None = None
-        request.registerProducer(self, False)
 
-    def resumeProducing(self) -> None:
-        """Write the next slice."""
-        if not self._open:
-            return
-        self._rest()
+    def begin(self) -> None:
+        """Write the first slice."""
+        self._request.registerProducer(self, True)
+        self._write()
+
+    def _write(self) -> None:
+        self._timer = self._clock.callLater(0, self._write)
         try:
             piece = b"".join(islice(self._pieces, self._per_slice))
         except Exception:
-            # The status is long sent: break off, so that nobody takes it for all there is.
+            # The status is sent: break off, so that nobody takes it for all there is.
             self._close()
             self._abort()
             raise
         if piece:
-            self._timer = self._clock.callLater(PATIENCE, self._give_up)
             self._request.write(piece)
         else:
             self._close()
             self.done.callback(None)
+
+    def pauseProducing(self) -> None:
+        """The connection is full."""
+        if self._open:
+            self._rest()
+            self._timer = self._clock.callLater(PATIENCE, self._give_up)
+
+    def resumeProducing(self) -> None:
+        """What was written has gone."""
+        if self._open:
+            self._rest()
+            self._timer = self._clock.callLater(0, self._write)
 
     def stopProducing(self) -> None:
         """The connection is gone."""
@@ -82,9 +98,9 @@ class _Slices:
         transport.abortConnection()
 
     def _rest(self) -> None:
-        if self._timer is not None:
+        if self._timer is not None and self._timer.active():
             self._timer.cancel()
-            self._timer = None
+        self._timer = None
 
     def _close(self) -> None:
         if self._open:
