@@ -29,7 +29,16 @@ from twisted.logger import (
 from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
-__all__ = ["FORMATS", "LineObserver", "Sink", "begin_new_file", "make_observer", "open_file"]
+__all__ = [
+    "FORMATS",
+    "LineObserver",
+    "Sink",
+    "begin_new_file",
+    "format_line",
+    "make_levels",
+    "make_observer",
+    "open_file",
+]
 
 #: Fields worth a place on every line that has them.
 TRACED = ("event_id", "request_id", "node_id", "provider", "pool", "hostname")
@@ -147,15 +156,26 @@ def begin_new_file(file: LogFile) -> None:
         file.reopen()
 
 
-def make_observer(out: Sink | None, style: str, level: str) -> ILogObserver:
-    """An observer for ``out`` (standard output if None) from ``level`` up.
+def make_levels(level: str) -> LogLevelFilterPredicate:
+    """What lets everything from ``level`` up through; it can be set to another later.
 
     :raises twisted.logger.InvalidLogLevelError: there is no such level.
     """
-    predicate = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(level))
+    levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(level))
     # Its factories announce every start and stop of every connection.
-    predicate.setLogLevelForNamespace("twisted", LogLevel.warn)
+    levels.setLogLevelForNamespace("twisted", LogLevel.warn)
+    return levels
+
+
+def make_observer(
+    out: Sink | None, style: str, level: str, levels: LogLevelFilterPredicate | None = None
+) -> ILogObserver:
+    """An observer for ``out`` (standard output if None) from ``level`` up.
+
+    :param levels: to be used in place of ``level``.
+    :raises twisted.logger.InvalidLogLevelError: there is no such level.
+    """
     observer: ILogObserver = FilteringLogObserver(
-        LineObserver(out or sys.stdout, style), [predicate]
+        LineObserver(out or sys.stdout, style), [levels or make_levels(level)]
     )
     return observer
