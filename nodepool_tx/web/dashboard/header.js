@@ -133,7 +133,8 @@ function bannersOf(model) {
 export function errorWords(error) {
   if (typeof error === "string") return error;
   const place = [error.file, error.line].filter((part) => part !== null && part !== undefined && part !== "");
-  return place.length ? `${place.map(text).join(":")}: ${text(error.message)}` : text(error.message ?? error);
+  const parts = [place.map(text).join(":"), text(error.path), text(error.message)].filter(Boolean);
+  return parts.join(": ") || text(error);
 }
 
 /** @param {Banner} one @param {import("./stream.js").Live} live */

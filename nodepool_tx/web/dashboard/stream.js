@@ -38,6 +38,11 @@ export class Live {
   start() {
     document.addEventListener("visibilitychange", () => this._seen());
     addEventListener("online", () => this.again());
+    // A page that is kept for the way back must not keep its stream.
+    addEventListener("pagehide", () => this._end());
+    addEventListener("pageshow", (event) => {
+      if (event.persisted) this._open();
+    });
     this._open();
   }
 
