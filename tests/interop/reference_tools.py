@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
+import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cached_venvs import NODEPOOL, environment
+from benchmarks.cached_venvs import NODEPOOL, cache_directory, environment
 from benchmarks.daemons import Endpoint
 
 REGISTRY = Path(__file__).with_name("registry_program.py")
+RELEASE = NODEPOOL.name
 TIMEOUT = 60
+DOWNLOAD_TIMEOUT = 300
 
 
 def command(config: Path, *arguments: str) -> str:
@@ -59,3 +65,21 @@ def _run(arguments: list[str]) -> str:
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     return done.stdout
+
+
+def guide() -> str:
+    """Nodepool 11's operation guide, out of its source distribution."""
+    archive = cache_directory() / f"{RELEASE}.tar.gz"
+    if not archive.exists():
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
+            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+            options = ["--no-binary", ":all:", "--disable-pip-version-check", "--dest", folder]
+            subprocess.run(
+                [*pip, *options, RELEASE.replace("-", "==")], check=True, timeout=DOWNLOAD_TIMEOUT
+            )
+            os.replace(Path(folder) / archive.name, archive)
+    with tarfile.open(archive) as members:
+        stream = members.extractfile(f"{RELEASE}/doc/source/operation.rst")
+        assert stream is not None
+        return stream.read().decode()
