@@ -1,0 +1,1 @@
+"""Why requests wait, over all launchers."""
