@@ -1,18 +1,20 @@
 """What people change of images while builders work with them.
 
-Builders write without looking at versions, under locks.  So whatever is
-changed here is changed under the very lock that a builder would take for it,
-in a transaction that holds only as long as the lock does, and at the version
-that was read: neither of the two overwrites the other.
+Builders write without looking at versions, under locks.  So a record is changed
+here under the very lock that a builder would take for it, at the version that
+was read, in a transaction that fails if the lock was lost and gives it up
+otherwise: neither of the two overwrites the other.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
 import attrs
 from kazoo import exceptions as zke
+from twisted.internet.defer import TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
 from nodepool_tx.model import ImageBuild, ImageState, ImageUpload
@@ -156,7 +158,13 @@ class ImageChanges:
         except connection_errors as e:
             raise Uncertain(str(e)) from e
         finally:
-            await lock.release()
+            await self._let_go(lock)
+
+    async def _let_go(self, lock: Lock) -> None:
+        """Give a lock up; without a connection that goes on by itself, or ends with the session."""
+        # Who hears of it is told in time, whatever the servers do.
+        with contextlib.suppress(TimeoutError):
+            await lock.release().addTimeout(self._patience, self._clock)
 
     async def _look(self, record: _Record, decode: Callable[[bytes, int], R]) -> R:
         data, stat = await self._client.get(record.path)
@@ -168,7 +176,7 @@ class ImageChanges:
     async def _write(self, lock: Lock, record: _Record, data: bytes, version: int) -> bool:
         """Whether it was written; not so when somebody has written meanwhile."""
         txn = self._client.transaction()
-        lock.check_in(txn)
+        lock.release_in(txn)
         txn.set(record.path, data, version)
         try:
             await txn.commit()
@@ -176,4 +184,5 @@ class ImageChanges:
             if isinstance(e.error, zke.BadVersionError):
                 return False
             raise (Vanished if e.index else Locked)(record.what, record.id) from e
+        lock.released()
         return True
