@@ -25,17 +25,17 @@ LONGEST = 10_000
 class Audit:
     """The audit log.
 
-    :param path: of the file; None for the launcher's log only.
+    :param path: of the file, which is opened by :meth:`reopen` or the first
+        entry; None for the launcher's log only.
     """
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, path: str | None = None) -> None:
         self._clock = clock
-        self._path: str | None = None
+        self._path = path
         self._file: int | None = None
         self._trouble = ""
-        self.use(path)
 
     def use(self, path: str | None) -> None:
         """Write to another file from now on, or to none."""

@@ -6,6 +6,7 @@ environment; what a part needs is handed to it here.
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 from collections.abc import Mapping
@@ -16,7 +17,12 @@ from twisted.logger import ILogObserver
 from twisted.python.logfile import LogFile
 
 from nodepool_tx import __version__, names
+from nodepool_tx.audit import Audit
+from nodepool_tx.auth.attempts import Attempts
+from nodepool_tx.auth.ldap import LdapDirectory
+from nodepool_tx.auth.log_ins import LogIns
 from nodepool_tx.collecting import Collector
+from nodepool_tx.config.operations import Operations
 from nodepool_tx.config.schema import Config
 from nodepool_tx.config.watch import ConfigWatcher
 from nodepool_tx.embedded.runtime import find_runtime
@@ -28,8 +34,10 @@ from nodepool_tx.explain.questions import launcher_id
 from nodepool_tx.history import History
 from nodepool_tx.janitor import Janitor
 from nodepool_tx.launcher import Launcher, Presence, Session, connection_string
-from nodepool_tx.logs import begin_new_file, make_observer, open_file
+from nodepool_tx.logs import begin_new_file, make_levels, make_observer, open_file
 from nodepool_tx.maintenance import MaintenanceEnds
+from nodepool_tx.manhole.service import ManholeService
+from nodepool_tx.manhole.tools import Scene
 from nodepool_tx.metrics.lines import address_of
 from nodepool_tx.metrics.service import Metrics
 from nodepool_tx.metrics.sources import Sources
@@ -60,6 +68,7 @@ from nodepool_tx.web.hub import MOST_STREAMS, Hub
 from nodepool_tx.web.routing import Front
 from nodepool_tx.web.server import WebServer
 from nodepool_tx.web.site import LimitedSite
+from nodepool_tx.work import Tracker
 
 __all__ = ["Options", "makeService"]
 
@@ -99,7 +108,8 @@ def build(options: Options, reactor: Any) -> Root:
     hostname = socket.gethostname()
     intervals = Intervals(*(options[name] for name, *_ in INTERVALS))
     log_file = _log_file(options)
-    observer = make_observer(log_file, options["log-format"], options["log-level"])
+    levels = make_levels(options["log-level"])
+    observer = make_observer(log_file, options["log-format"], options["log-level"], levels)
     to_syslog = options.parent is not None and options.parent.get("syslog")
     root = Root(reactor, options["stop-timeout"], None if to_syslog else observer)
 
@@ -154,7 +164,7 @@ def build(options: Options, reactor: Any) -> Root:
         session,
         config,
         _notices(options),
-        [min_ready.reconfigure, lambda: web.reconfigure()],
+        [min_ready.reconfigure, lambda: web.reconfigure(), lambda: console.reconfigure()],
         events,
     )
     watcher = ConfigWatcher(
@@ -176,12 +186,21 @@ def build(options: Options, reactor: Any) -> Root:
         interval=intervals.cleanup,
         lock_age=intervals.lock_cleanup,
     )
+    audit = Audit(reactor, config.operations.audit_log)
+    # Not before the process has the rights it is to have.
+    reactor.callWhenRunning(audit.reopen)
+
+    def begin_logs() -> None:
+        if log_file is not None:
+            begin_new_file(log_file)
+        audit.reopen()
+
     signals = SignalHandler(
         reactor,
         watcher,
         reloader,
         store,
-        begin_log=lambda: begin_new_file(log_file) if log_file else None,
+        begin_log=begin_logs,
     )
 
     def loops() -> tuple[Loop, ...]:
@@ -227,6 +246,22 @@ def build(options: Options, reactor: Any) -> Root:
         hub,
         lambda: (reloader.config or config).webapp,
     )
+
+    def operations() -> Operations:
+        return (reloader.config or config).operations
+
+    directory = LdapDirectory(reactor, lambda: operations().ldap)
+    scene = Scene(
+        farm=farm, watcher=watcher, levels=None if to_syslog else levels, consoles=Tracker(reactor)
+    )
+    console = ManholeService(
+        reactor,
+        operations,
+        scene,
+        LogIns(reactor, directory, Attempts(reactor), audit),
+        audit,
+        os.path.join(options["state-dir"], "manhole"),
+    )
     presence = Presence(store, registry, ownerships, hostname, __version__)
     answers = Answers(
         store,
@@ -250,6 +285,8 @@ def build(options: Options, reactor: Any) -> Root:
         answers,
         watcher,
         web,
+        directory,
+        console,
         signals,
         Collector(reactor),
     ):

@@ -64,6 +64,7 @@ MAY_USE = {
     "maintenance": "config model store work",
     "signals": "maintenance reload store",
     "auth": "audit config nodescan",
+    "manhole": ("audit auth config explain logs model pools providers reload status store work"),
     # What people see of it from outside.
     "history": "events",
     "status": "config history launcher model pools providers reload reports store txzookeeper",
@@ -71,9 +72,9 @@ MAY_USE = {
     "web": "config events history model pools providers reports status store txzookeeper work",
     # The two places where everything is put together.
     "tap": (
-        "collecting config embedded events explain history janitor launcher logs maintenance "
-        "metrics minready names nodescan options pools providers reload root signals status store "
-        "txzookeeper web"
+        "audit auth collecting config embedded events explain history janitor launcher logs "
+        "maintenance manhole metrics minready names nodescan options pools providers reload root "
+        "signals status store txzookeeper web work"
     ),
     "options": "config embedded logs",
     "cli": (

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from nodepool_tx.audit import Audit
 from nodepool_tx.auth.interface import Principal
 from nodepool_tx.auth.log_ins import LogIns
-from nodepool_tx.config.operations import Manhole
+from nodepool_tx.config.operations import Manhole, Operations
 from nodepool_tx.manhole.keys import AuthorizedKeys, UnusableKey, host_key
 from nodepool_tx.manhole.sessions import Session
 from nodepool_tx.manhole.ssh import Connection, ServerFactory, Transport
@@ -35,7 +35,8 @@ FAREWELL = 1.0
 class ManholeService(Service):
     """The console over SSH; also what lets people in.
 
-    :param settings: gives those of the moment; None means no console.
+    :param operations: gives the settings of the moment; without those of a
+        console there is none.
     :param directory: for the host's key and the histories, if nothing else is said.
     """
 
@@ -44,7 +45,7 @@ class ManholeService(Service):
     def __init__(
         self,
         reactor: Any,
-        settings: Callable[[], Manhole | None],
+        operations: Callable[[], Operations],
         scene: Scene,
         log_ins: LogIns,
         audit: Audit,
@@ -52,7 +53,7 @@ class ManholeService(Service):
     ) -> None:
         self.setName("manhole")
         self._reactor = reactor
-        self._settings = settings
+        self._operations = operations
         self._scene = scene
         self._log_ins = log_ins
         self._audit = audit
@@ -78,8 +79,9 @@ class ManholeService(Service):
         return self._changing.idle()
 
     def reconfigure(self) -> None:
-        """The configuration may have changed."""
+        """The configuration may have changed, and the audit log with it."""
         if self.running:
+            self._audit.use(self._operations().audit_log)
             self._changing.wake()
 
     @property
@@ -96,7 +98,7 @@ class ManholeService(Service):
         return tuple(self._sessions.values())
 
     async def _change(self) -> None:
-        wanted = self._settings() if self.running else None
+        wanted = self._operations().manhole if self.running else None
         if wanted == self._active:
             return
         if self._active is not None:
