@@ -107,6 +107,7 @@ class CommandLineTestCase(SynchronousTestCase):
         self.inspector = self.zookeeper.inspector
         self.children: list[StagedChild] = []
         self.enough: Deferred[None] = Deferred()
+        self.typed: Deferred[str] = Deferred()
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.config = pathlib.Path(directory.name) / "nodepool.yaml"
@@ -146,6 +147,7 @@ class CommandLineTestCase(SynchronousTestCase):
             interactive=interactive,
             enough=lambda: self.enough,
             listens=listens,
+            typed=lambda: self.typed,
         )
         options = parse(["-c", str(self.config), *words], {})
         working: Deferred[Any] = Deferred.fromCoroutine(execute(world, options))
