@@ -27,6 +27,13 @@ class Listing(Protocol):
     def as_csv(self) -> str:
         """RFC 4180, with the end of the last line."""
 
+    @property
+    def size(self) -> int:
+        """How many rows there are."""
+
+    def head(self, count: int) -> Listing:
+        """So many rows at most, of each of its parts."""
+
     def lasting(self) -> Any:
         """Equal as long as nothing but the time has changed."""
 

@@ -55,19 +55,24 @@ class Terminal:
         """Whoever read the results has gone away."""
         return self._unread
 
-    def redraw(self, text: str) -> None:
+    @property
+    def room(self) -> int:
+        """Lines that :meth:`redraw` can show: the one below stays free for the cursor."""
+        return max(2, _size(self._out).lines - 1)
+
+    def redraw(self, text: str, more: int = 0) -> None:
         """Show this instead of what was shown, from the top; for a screen only.
 
         What does not fit on the screen is left out, and how much that is told.
 
+        :param more: lines that were left out already.
         :raises OSError: it could not be written.
         """
         self.settle()
         lines = text.split("\n")
-        # The line below stays free for the cursor.
-        room = max(2, _size(self._out).lines - 1)
-        if len(lines) > room:
-            more = len(lines) - room + 1
+        room = self.room
+        if more or len(lines) > room:
+            more += max(0, len(lines) - room + 1)
             lines = [*lines[: room - 1], f"… {more} more lines"]
         # Draws over what there is, which does not flicker; long lines are cut
         # by the terminal for as long as this takes.

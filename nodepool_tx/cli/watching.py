@@ -57,6 +57,8 @@ class _Watching:
         self._changed = False
         self._woken: Deferred[None] | None = None
         self._text = ""
+        #: Rows that are not in the text, as they would not fit.
+        self._more = 0
         self._shown: Any = None
         #: Since when there is no connection.
         self._lost: float | None = None
@@ -119,7 +121,9 @@ class _Watching:
             self._visit.terminal.note("nodepool: connected to ZooKeeper again")
         self._lost = None
         if self._redraws:
-            self._text = rendered(self._visit, listing)
+            fitting = listing.head(self._visit.terminal.room)
+            self._text = rendered(self._visit, fitting)
+            self._more = listing.size - fitting.size
             self._redraw()
             return
         lasting = listing.lasting()
@@ -133,7 +137,7 @@ class _Watching:
             state = f"{_time(self._clock.seconds())}, Ctrl-C ends"
         else:
             state = f"{_LOST}; as of {_time(self._lost)}:"
-        self._visit.terminal.redraw(f"{what}: {state}\n\n{self._text}")
+        self._visit.terminal.redraw(f"{what}: {state}\n\n{self._text}", self._more)
 
     def _print(self, listing: Listing) -> None:
         """One more document: a line of JSON, or a table or CSV set off by an empty line."""

@@ -172,6 +172,15 @@ class Report:
             for row in self.rows
         ]
 
+    @property
+    def size(self) -> int:
+        """How many rows there are."""
+        return len(self.rows)
+
+    def head(self, count: int) -> Report:
+        """Its first rows: a screen takes no more."""
+        return attrs.evolve(self, rows=self.rows[:count])
+
     def lasting(self) -> Any:
         """What a change would show in; ages go by without one."""
         keys = [column.key for column in self.columns if not column.passing]
@@ -215,6 +224,16 @@ class Sections:
                 for row in report.rows
             ),
         )
+
+    @property
+    def size(self) -> int:
+        """How many rows there are in all parts."""
+        return sum(report.size for _, _, report in self.parts)
+
+    def head(self, count: int) -> Sections:
+        """The first rows of each part."""
+        parts = tuple((key, heading, report.head(count)) for key, heading, report in self.parts)
+        return attrs.evolve(self, parts=parts)
 
     def lasting(self) -> Any:
         return [report.lasting() for _, _, report in self.parts]

@@ -157,7 +157,9 @@ class ScreenTests(CommandLineTestCase):
         run = self.start("list", "--watch", screen=True)
         screen = run.stdout.split("\x1b[H")[-1]
         self.assertLess(screen.count("\n"), 60)
-        self.assertIn(" more lines\x1b[K\n", screen)
+        shown = screen.count("ready")
+        # The frame's last line is left out, too.
+        self.assertIn(f"\n… {101 - shown} more lines\x1b[K\n", screen)
 
     def test_a_lost_connection_is_seen_on_the_screen(self) -> None:
         """With what was there, and since when."""
