@@ -77,3 +77,26 @@ def test_what_follows_an_interrupt_begins_a_line() -> None:
         terminal.interrupted()
         terminal.note("a note")
         assert err.getvalue() == said
+
+
+def test_a_screen_is_drawn_over_without_being_emptied() -> None:
+    """Only the first drawing empties it, so that nothing flickers."""
+    out = Screen()
+    terminal = Terminal(out, io.StringIO(), Clock())
+    terminal.redraw("one\ntwo")
+    terminal.redraw("three")
+    assert out.getvalue() == (
+        "\x1b[?7l\x1b[H\x1b[2Jone\x1b[K\ntwo\x1b[K\n\x1b[J\x1b[?7h"
+        "\x1b[?7l\x1b[Hthree\x1b[K\n\x1b[J\x1b[?7h"
+    )
+
+
+def test_what_does_not_fit_is_told() -> None:
+    """With what was left out before."""
+    out = Screen()
+    terminal = Terminal(out, io.StringIO(), Clock())
+    lines = [str(number) for number in range(terminal.room + 2)]
+    terminal.redraw("\n".join(lines), more=7)
+    shown = out.getvalue().split("\x1b[K\n")
+    assert shown[-2] == "… 10 more lines"
+    assert len(shown) - 1 == terminal.room
