@@ -8,12 +8,13 @@ from typing import Any
 
 import attrs
 
-from nodepool_tx.cli.options import Verbs
+from nodepool_tx.cli.options import FORMATS, Verbs
 from nodepool_tx.cli.outcome import ExitCode
 from nodepool_tx.cli.target import DEFAULT_CONFIG
 from nodepool_tx.cli.visit import World
 from nodepool_tx.config import ConfigErrors, UnavailableProvider, load_config, validate_files
 from nodepool_tx.config.errors import Problem
+from nodepool_tx.reports.report import csv_text
 
 __all__ = ["add_verbs"]
 
@@ -24,20 +25,31 @@ def add_verbs(verbs: Verbs) -> None:
         "check the configuration",
         validate,
         example="-c new.yaml config-validate",
-        formats=("table", "json"),
+        formats=FORMATS,
     )
 
 
 async def validate(world: World, options: argparse.Namespace) -> int:
     """Tell all that is wrong with the configuration; 1 if a launcher would refuse it."""
     path = options.config or DEFAULT_CONFIG
-    if options.format == "json":
+    if options.format != "table":
         code, found = _as_value(path, options.secure, world)
-        world.terminal.result(json.dumps(found, indent=2))
+        shown = json.dumps(found, indent=2) if options.format == "json" else _as_csv(found)
+        world.terminal.result(shown)
         return code
     code, text = validate_files(path, options.secure, world.environ)
     world.terminal.result(text)
     return code
+
+
+def _as_csv(found: dict[str, Any]) -> str:
+    keys = [field.name for field in attrs.fields(Problem)]
+    rows = (
+        [severity, *(problem[key] for key in keys)]
+        for severity in ("error", "warning")
+        for problem in found[f"{severity}s"]
+    )
+    return csv_text(["severity", *keys], rows).removesuffix("\n")
 
 
 def _as_value(path: str, secure: str | None, world: World) -> tuple[int, dict[str, Any]]:

@@ -40,6 +40,12 @@ class ValidatingTests(CommandLineTestCase):
         self.assertIs(found["ok"], False)
         self.assertEqual(found["omitted"], 0)
 
+    def test_errors_in_csv(self) -> None:
+        """One row for each, after how bad it is."""
+        header, row = self.validate(BAD, "--format", "csv").stdout.splitlines()
+        self.assertEqual(header, "severity,file,line,column,path,message,hint")
+        self.assertTrue(row.startswith(f"error,{self.config},13,21,providers[0].pools[0]."), row)
+
     def test_a_good_configuration_for_programs(self) -> None:
         """Has no errors, and warnings where there are some."""
         found = self.rows(self.validate(CONFIG, "--format", "json"))
