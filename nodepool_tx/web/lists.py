@@ -125,10 +125,11 @@ class Lists:
         as_json = form == "application/json"
         # Its JSON has all the keys, whatever fields say.
         answer = await self._get((path, as_json, () if as_json else fields, node_id))
-        return await self._send(request, answer, "application/json" if as_json else "text/plain")
+        content_type = "application/json" if as_json else "text/plain; charset=UTF-8"
+        return await self._send(request, answer, content_type)
 
     async def _send(self, request: Request, answer: _Answer, content_type: str) -> bytes | None:
-        request.setHeader("Content-Type", f"{content_type}; charset=UTF-8")
+        request.setHeader("Content-Type", content_type)
         request.setHeader("Cache-Control", f"public, max-age={MAX_AGE}")
         request.setHeader("Expires", formatdate(answer.made + MAX_AGE, usegmt=True))
         unchanged = request.setETag(answer.etag.encode()) is CACHED
