@@ -61,12 +61,12 @@ async def export_to_file(visit: Visit) -> int:
 
 def _write(path: str, content: bytes) -> None:
     """Write a file, that appears when it is complete; pipes and devices get it as it comes."""
-    path = os.path.realpath(path)
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(os.stat(path).st_mode):
             with open(path, "wb") as out:
                 out.write(content)
             return
+    path = os.path.realpath(path)
     # Nobody but its owner may read this from the beginning on.
     descriptor, new = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".nodepool-export-")
     try:
