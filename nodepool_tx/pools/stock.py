@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
+from operator import attrgetter
 
 import attrs
 
@@ -31,8 +32,7 @@ LOCKED = "locked"
 IN_USE = "in use"
 HELD = "held"
 _ORDER = (FREE, OURS, MADE, BACK, KEPT, NOT_NEW, TAKEN, PROMISED, LOCKED, IN_USE, HELD)
-_RANK = {use: rank for rank, use in enumerate(_ORDER)}
-
+_HOLD, _READY = NodeState.HOLD, NodeState.READY
 _COMING = frozenset({NodeState.INIT, NodeState.BUILDING, NodeState.TESTING})
 
 Use = str
@@ -68,7 +68,6 @@ class Stock:
 def use_of(
     node: Node,
     request_id: str,
-    *,
     locked: bool,
     reserved: bool,
     kept_for: str | None = None,
@@ -76,14 +75,17 @@ def use_of(
 ) -> Use:
     """What is done with a node, as seen from a request.
 
+    :param locked: somebody holds its lock.
+    :param reserved: a task of this process has it in hand.
     :param kept_for: the request that the pool keeps it for.
     :param new_only: the request asks for nodes that nobody has used before.
     """
-    if node.state is NodeState.HOLD:
+    state = node.state
+    if state is _HOLD:
         return HELD
-    if node.state in _COMING:
-        return OURS if node.allocated_to == request_id else MADE
-    if node.state is not NodeState.READY:
+    if state is not _READY:
+        if state in _COMING:
+            return OURS if node.allocated_to == request_id else MADE
         return IN_USE if locked else BACK
     if node.allocated_to:
         return OURS if node.allocated_to == request_id else PROMISED
@@ -163,22 +165,16 @@ def look_at_nodes(
     """
     provider, pool = place
     wanted, kept = frozenset(labels), kept or {}
-    uses: Counter[Use] = Counter()
-    found: list[tuple[int, str, Node, Use]] = []
-    for node in table.of_provider(provider):
-        if node.pool != pool or wanted.isdisjoint(node.type):
-            continue
-        use = use_of(
-            node,
-            request_id,
-            locked=table.is_locked(node.id),
-            reserved=table.is_reserved(node.id),
-            kept_for=kept.get(node.id),
-            new_only=new_only,
-        )
-        uses[use] += 1
-        found.append((_RANK[use], node.id, node, use))
-    shown = heapq.nsmallest(AT_MOST, found, key=lambda each: each[:2])
+    found: dict[Use, list[Node]] = {use: [] for use in _ORDER}
+    for node, locked, reserved in table.in_hands(provider):
+        if node.pool == pool and not wanted.isdisjoint(node.type):
+            kept_for = kept.get(node.id) if kept else None
+            use = use_of(node, request_id, locked, reserved, kept_for, new_only)
+            found[use].append(node)
+    shown: list[tuple[Node, Use]] = []
+    for use, of_use in found.items():
+        some = heapq.nsmallest(AT_MOST - len(shown), of_use, key=attrgetter("id"))
+        shown += [(node, use) for node in some]
     nodes = tuple(
         NodeExplanation(
             node_id=node.id,
@@ -189,9 +185,10 @@ def look_at_nodes(
             use=use,
             host=node.hostname,
         )
-        for _, _, node, use in shown
+        for node, use in shown
     )
-    return Stock(uses, nodes, len(found) - len(nodes)).with_vacancies(vacancies)
+    uses = Counter({use: len(of_use) for use, of_use in found.items() if of_use})
+    return Stock(uses, nodes, uses.total() - len(nodes)).with_vacancies(vacancies)
 
 
 def in_words(uses: Counter[Use]) -> str:

@@ -171,6 +171,8 @@ class Telling:
 
     def _stock(self, request: NodeRequest, insight: Insight) -> Stock:
         settings = self.settings
+        if settings.labels.isdisjoint(request.node_types):
+            return Stock(Counter())
         return look_at_nodes(
             self.store.nodes,
             (settings.provider, settings.name),

@@ -128,6 +128,13 @@ class NodeTable:
         ids = self._by_provider.get(provider, ())
         return [node for node_id in ids if (node := self._entries[node_id].node)]
 
+    def in_hands(self, provider: str) -> Iterator[tuple[Node, bool, bool]]:
+        """Every node of one provider, whether it is locked, and whether it is reserved."""
+        for node_id in self._by_provider.get(provider, ()):
+            entry = self._entries[node_id]
+            if entry.node is not None:
+                yield entry.node, bool(entry.contenders), entry.reserved
+
     def providers(self) -> tuple[str, ...]:
         """Those that have nodes, configured anywhere or not."""
         return tuple(self._by_provider)

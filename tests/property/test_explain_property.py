@@ -54,7 +54,10 @@ def check(store: Store, reloader: Reloader) -> int:
 
 def check_pool(request: NodeRequest, pool: PoolExplanation) -> None:
     told = {rule.name for rule in pool.rules if rule.effect is not Effect.PASSED}
-    assert told, f"{request.id} waits in {pool.provider}/{pool.pool}, and nothing is in its way"
+    # Those that come first wait for something; their place alone keeps nobody waiting.
+    assert told - {"queue"}, (
+        f"{request.id} waits in {pool.provider}/{pool.pool}, and nothing is in its way"
+    )
     assert not told & UNDECIDED, f"{request.id}: {pool}"
     assert pool.verdict in {rule.words for rule in pool.rules if rule.name in told}
     usable = [node for node in pool.nodes if node.usable]
@@ -190,7 +193,8 @@ class StaticFarm:
         self.world.close()
 
 
-@pytest.mark.parametrize("number", range(12))
+# In the last three much is kept for requests that have waited long.
+@pytest.mark.parametrize("number", [*range(9), 1043, 1045, 1059])
 def test_static_farms(number: int) -> None:
     """Machines go down, nodes are held, tenants reach limits, operators and reloads come."""
     assert StaticFarm(number).run(25) > 0
