@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from prometheus_client.exposition import generate_latest
@@ -11,9 +10,21 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
 from nodepool_tx.config.schema import Config
-from nodepool_tx.events import Events
+from nodepool_tx.events import (
+    CloudCalled,
+    Event,
+    Events,
+    HostChanged,
+    LaunchEnded,
+    LeakRemoved,
+    NodeDeleted,
+    ReloadRefused,
+    RequestEnded,
+    ServiceAsked,
+)
 from nodepool_tx.launcher import Launcher
 from nodepool_tx.metrics.exposition import read
+from nodepool_tx.metrics.lag import ReactorLag
 from nodepool_tx.metrics.registry import make_registry
 from nodepool_tx.metrics.sources import Sources
 from nodepool_tx.pools.registry import PoolRegistry
@@ -29,7 +40,7 @@ from nodepool_tx.testing.scanner import MemoryHosts, MemoryScanner
 from tests.config.parsing import parse
 from tests.pools.harness import ZookeeperTestCase
 
-__all__ = ["CONFIG", "FarmTestCase", "Samples"]
+__all__ = ["CONFIG", "EVENTS", "EverythingTestCase", "FarmTestCase", "Samples"]
 
 CONFIG = """
 labels: [{name: static-1.0}, {name: cloudy}]
@@ -76,9 +87,10 @@ class Samples:
         """The sample with exactly these labels."""
         return self._values.get((name, frozenset(labels.items())))
 
-    def labels_of(self, name: str) -> set[frozenset[str]]:
+    def labels_of(self, name: str) -> frozenset[str]:
         """Which labels samples of a name have."""
-        return {frozenset(k for k, _ in labels) for each, labels in self._values if each == name}
+        found = [labels for each, labels in self._values if each == name]
+        return frozenset(label for labels in found for label, _ in labels)
 
     def names(self) -> set[str]:
         return {name for name, _ in self._values}
@@ -183,8 +195,54 @@ class FarmTestCase(ZookeeperTestCase):
             self.add_request(*labels, tenant_name="the.tenant", requestor="zuul:check.gate")
         self.wait(30)
 
-    def states(self, kinds: Iterable[str]) -> dict[str, int]:
-        found = dict.fromkeys(kinds, 0)
-        for node in self.nodes().values():
-            found[node.state.value] += 1
-        return found
+
+#: One event of each kind.
+EVENTS: tuple[Event, ...] = (
+    CloudCalled(provider="cloud", call="create", result="ok", seconds=1.0),
+    HostChanged(provider="rack", hostname="web1", up=True),
+    LaunchEnded(
+        provider="cloud",
+        pool="small",
+        label="cloudy",
+        node_id="1",
+        result="quota",
+        seconds=1.0,
+        zone="az1",
+        requestor="zuul",
+        image="precise",
+    ),
+    LeakRemoved(provider="cloud", kind="port"),
+    NodeDeleted(provider="cloud", node_id="1", seconds=1.0),
+    ReloadRefused(errors=("no",)),
+    RequestEnded(
+        request_id="1", provider="rack", pool="main", labels=("a",), result="fulfilled", seconds=1.0
+    ),
+    ServiceAsked(
+        provider="cloud",
+        service="compute",
+        method="GET",
+        operation="servers",
+        status=None,
+        seconds=1.0,
+    ),
+)
+
+
+class EverythingTestCase(FarmTestCase):
+    """Every number there is has been told of.
+
+    :ivar seen: what Prometheus gets.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.measure()
+        lag = ReactorLag(self.clock, self.prometheus)
+        lag.startService()
+        self.addCleanup(lag.stopService)
+        self.bring()
+        self.exercise()
+        for event in EVENTS:
+            self.events.publish(event)
+        self.wait(61)
+        self.seen = self.scrape()
