@@ -1,9 +1,12 @@
 """Any schedule of reloads, returns, dead hosts, lost sessions and slow looks ends well.
 
+So it does with hosts, or the provider, taken out of service at any moment.
+
 What is checked after each step: nobody's node was changed under their lock, no
 slot has two nodes, and nothing was written by a service that is idle.  At the
 end, with every host up and every node given back, ZooKeeper holds exactly what
-the last configuration says.
+the last configuration says, but for what is out of service; and with that once
+everything has returned.
 """
 
 from __future__ import annotations
@@ -19,15 +22,17 @@ from twisted.logger import LogEvent, globalLogPublisher
 
 from nodepool_tx.config.frozen import FrozenMapping
 from nodepool_tx.config.schema import StaticProvider
-from nodepool_tx.model import Node, NodeState
+from nodepool_tx.model import Maintenance, Node, NodeState
 from nodepool_tx.providers.interface import Phase
 from nodepool_tx.providers.static.service import StaticProviderService
 from nodepool_tx.store import paths
 from nodepool_tx.testing.zookeeper import ServerCall
+from tests.out_of_service import host_record, provider_record, put_back, take_out
 from tests.providers.static.stage import Launcher, Stage, about_nodes
 from tests.providers.static.values import KEYS, static_node, static_pool, static_provider
 
 HOSTS = ("h0", "h1", "h2")
+RECORDS = (*(host_record(name) for name in HOSTS), provider_record("rack"))
 
 configs = st.builds(
     lambda slots, labels, attributes: static_provider(
@@ -58,6 +63,8 @@ steps = st.one_of(
     st.tuples(st.just("vanish"), whiches),
     st.tuples(st.just("check"), whiches),
     st.tuples(st.sampled_from(["take_down", "kill", "bring_up", "hold", "release"]), whiches),
+    st.tuples(st.just("take_out"), whiches),
+    st.tuples(st.just("put_back"), whiches),
     st.tuples(st.sampled_from(["cut", "expire", "suspend", "resume"]), whiches),
     st.tuples(st.just("reload"), configs),
     st.tuples(st.just("reload"), configs),
@@ -76,6 +83,7 @@ class Play:
     service: StaticProviderService
     config: StaticProvider
     held: dict[str, Node] = attrs.field(factory=dict)
+    out: dict[str, Maintenance] = attrs.field(factory=dict)
     next_config: StaticProvider | None = None
     idling: Deferred[None] | None = None
     idle_writes: list[ServerCall] = attrs.field(factory=list)
@@ -117,6 +125,13 @@ class Play:
             getattr(inspector, kind)(client)
         elif kind == "reload":
             self._reload(value)
+        elif kind == "take_out":
+            record = RECORDS[value % len(RECORDS)]
+            self.out[record.target] = take_out(inspector, record)
+        elif kind == "put_back":
+            record = RECORDS[value % len(RECORDS)]
+            if self.out.pop(record.target, None) is not None:
+                put_back(inspector, record)
         elif pick is not None:
             self._touch(kind, pick(free), pick(sorted(self.held)))
         self._pass_time(pause)
@@ -205,6 +220,15 @@ class Play:
         stage.wait(16)
         self.check()
         self.check_converged()
+        looks = len(stage.hosts.looks)
+        stage.wait(16)
+        if "provider rack" in self.out:
+            assert len(stage.hosts.looks) == looks
+        for record in self.out.values():
+            put_back(stage.inspector, record)
+        self.out.clear()
+        stage.wait(3)
+        self.check_converged()
 
     def check_converged(self) -> None:
         wanted = {
@@ -212,6 +236,7 @@ class Play:
             for pool in self.config.pools
             for node in pool.nodes
             for slot in range(node.max_parallel_jobs)
+            if not {f"host {node.name}", "provider rack"} & set(self.out)
         }
         nodes = self.stage.nodes("rack")
         there = {(n.hostname, n.slot): n for n in nodes}
