@@ -195,7 +195,8 @@ class _Asking:
             await self._told.stop()
 
     def _announce(self, wanted: NodeRequest) -> None:
-        pools = pools_for(wanted, self._store.components.pools())
+        store = self._store
+        pools = pools_for(wanted, store.components.pools(), store.maintenance.providers_in_words())
         names = ", ".join(sorted({f"{pool.provider_name}/{pool.name}" for pool in pools}))
         self._visit.terminal.note(
             f"request {self._id} for {', '.join(wanted.node_types)}"
@@ -257,6 +258,11 @@ class _Asking:
         return explain(
             request,
             Scene(
-                store.nodes, store.nodes.is_locked, store.requests, store.components.pools(), limits
+                store.nodes,
+                store.nodes.is_locked,
+                store.requests,
+                store.components.pools(),
+                limits,
+                store.maintenance.providers_in_words(),
             ),
         )

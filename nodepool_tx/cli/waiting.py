@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import attrs
 
@@ -28,6 +29,7 @@ class Scene:
 
     :ivar is_locked: tells of a node's id whether anybody holds its lock.
     :ivar limits: of the request's tenant, as far as they are known here.
+    :ivar out_of_service: providers that are, and why in words.
     """
 
     nodes: Iterable[Node]
@@ -35,9 +37,14 @@ class Scene:
     requests: Iterable[NodeRequest]
     pools: Sequence[PoolComponent]
     limits: Mapping[str, float] = attrs.field(factory=dict)
+    out_of_service: Mapping[str, str] = attrs.field(factory=dict)
 
 
-def pools_for(request: NodeRequest, pools: Sequence[PoolComponent]) -> tuple[PoolComponent, ...]:
+def pools_for(
+    request: NodeRequest,
+    pools: Sequence[PoolComponent],
+    out_of_service: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[PoolComponent, ...]:
     """The pools that would serve the request now, by Nodepool's rules."""
     wish = Wish.of(request)
     wanted = frozenset(request.node_types)
@@ -45,11 +52,11 @@ def pools_for(request: NodeRequest, pools: Sequence[PoolComponent]) -> tuple[Poo
         pool
         for pool in pools
         if wanted <= pool.supported_labels
-        and judge(wish, _view(pool), pools).answer is Answer.SERVE
+        and judge(wish, _view(pool, out_of_service), pools).answer is Answer.SERVE
     )
 
 
-def _view(pool: PoolComponent) -> PoolView:
+def _view(pool: PoolComponent, out_of_service: Mapping[str, str]) -> PoolView:
     return PoolView(
         id=pool.id,
         provider=pool.provider_name,
@@ -57,6 +64,7 @@ def _view(pool: PoolComponent) -> PoolView:
         labels=pool.supported_labels,
         priority=pool.priority,
         launches=True,
+        out_of_service=out_of_service,
     )
 
 
@@ -71,8 +79,11 @@ def explain(request: NodeRequest, scene: Scene) -> str:
         return fault
     if request.state is RequestState.PENDING:
         return "a launcher is preparing the nodes"
-    serving = pools_for(request, scene.pools)
+    serving = pools_for(request, scene.pools, scene.out_of_service)
     if not serving:
+        withdrawn = _withdrawn(request, scene)
+        if withdrawn:
+            return withdrawn
         return "the pools that offer it leave it to each other"
     over = _over_limit(request, scene)
     if over:
@@ -105,6 +116,14 @@ def _fault(request: NodeRequest, scene: Scene) -> str:
     if all(pool.id in request.declined_by for pool in able):
         return f"{_named(able)} declined it, and no other pool online offers it"
     return ""
+
+
+def _withdrawn(request: NodeRequest, scene: Scene) -> str:
+    """Why those that offer it are out of service; "" if none is."""
+    wanted = frozenset(request.node_types)
+    able = [pool.provider_name for pool in scene.pools if wanted <= pool.supported_labels]
+    found = [scene.out_of_service[name] for name in able if name in scene.out_of_service]
+    return "; ".join(dict.fromkeys(found))
 
 
 def _unknown(label: str, offered: Iterable[str]) -> str:

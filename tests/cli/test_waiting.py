@@ -169,3 +169,12 @@ def test_pools_of_better_priority_serve_first() -> None:
     paused = attrs.evolve(better, paused=True)
     assert pools_for(request(), (paused, worse)) == (paused, worse)
     assert pools_for(request(declined_by=(better.id,)), (better, worse)) == (worse,)
+
+
+def test_providers_that_are_out_of_service() -> None:
+    """It is said why, unless somebody else serves it."""
+    out = {"dc": "provider dc is drained"}
+    assert told(request(), out_of_service=out) == "provider dc is drained"
+    others = (pool("debian"), pool("debian", provider="spare"))
+    assert told(request(), pools=others, out_of_service=out).startswith("no node has label debian")
+    assert pools_for(request(), others, out) == others[1:]
