@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 
 from nodepool_tx.events import LaunchEnded, RequestEnded
 from nodepool_tx.model import ImageState, Maintenance, MaintenanceMode, NodeState
@@ -27,8 +27,8 @@ UNAVAILABLE = """
 
 def checked(schema: dict[str, Any], whole: dict[str, Any]) -> Any:
     """What checks a value against one schema of the description."""
-    jsonschema.Draft202012Validator.check_schema(schema)
-    return jsonschema.Draft202012Validator({**schema, "components": whole["components"]})
+    jsonschema_rs.meta.validate(schema)
+    return jsonschema_rs.Draft202012Validator({**schema, "components": whole["components"]})
 
 
 class DescriptionTests(WebTestCase):
