@@ -59,6 +59,7 @@ MAY_USE = {
     "janitor": "config model periodic pools store work",
     "minready": "config model periodic store txzookeeper work",
     "reload": "config events periodic pools providers store work",
+    "preview": "config model providers.static reload store",
     "launcher": "config events model pools providers reload store txzookeeper work",
     "metrics": "events launcher model nodescan periodic pools providers reload store txzookeeper",
     "maintenance": "config model store work",
@@ -78,8 +79,8 @@ MAY_USE = {
     ),
     "options": "config embedded logs",
     "cli": (
-        "config embedded explain logs maintenance model names pools providers.cloud reports "
-        "resources store txzookeeper"
+        "config embedded explain logs maintenance model names pools preview providers.cloud "
+        "reports resources store txzookeeper"
     ),
     # For tests, ours and others'.
     "testing": "nodescan txzookeeper",

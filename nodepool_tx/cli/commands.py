@@ -14,6 +14,7 @@ from nodepool_tx.cli import (
     images,
     lists,
     maintenance,
+    plan,
     request,
     validating,
 )
@@ -31,6 +32,7 @@ FAMILIES: tuple[tuple[str, Callable[[Verbs], None]], ...] = (
     ("take out of service", maintenance.add_verbs),
     ("images", images.add_verbs),
     ("configuration", validating.add_verbs),
+    ("configuration", plan.add_verbs),
     ("shells", completion.add_verbs),
 )
 
