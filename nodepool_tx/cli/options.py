@@ -118,6 +118,10 @@ def add_common(parser: argparse.ArgumentParser, environ: Mapping[str, str] | Non
         default=default(False),
         help="write a log to standard error, and tracebacks",
     )
+    # Scripts made for Nodepool 11 may name a file that configures its logging.
+    parser.add_argument(
+        "-l", dest="ignored", metavar="FILE", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )
 
 
 @attrs.frozen(kw_only=True)
