@@ -55,8 +55,8 @@ export function images(model) {
   const body = byId("images-body");
   model.on(["images"], () => {
     const rows = [
-      ...(model.images?.builds ?? []).map((one) => ({ ...one, kind: "build", id: one.id ?? one.build_id, where: one.builder ?? "" })),
-      ...(model.images?.uploads ?? []).map((one) => ({ ...one, kind: "upload", id: one.build_id ? `${one.build_id}/${one.upload_id ?? one.id}` : one.id, where: one.provider ?? "" })),
+      ...(model.images?.builds ?? []).map((one) => ({ ...one, kind: "build", id: text(one.id).replace(`${text(one.image)}-`, ""), where: one.builder ?? "" })),
+      ...(model.images?.uploads ?? []).map((one) => ({ ...one, kind: "upload", id: [one.id, one.upload_id].map(text).filter(Boolean).join("/"), where: one.provider ?? "" })),
     ].sort((a, b) => rank(a) - rank(b) || (b.since ?? 0) - (a.since ?? 0));
     if (!rows.length) {
       replace(body, h("p", { class: "empty" }, "No builds and no uploads."));

@@ -180,9 +180,9 @@ function notesOf(provider) {
     const { mode, reason, by, since } = provider.maintenance;
     notes.push({ tone: /** @type {const} */ ("off"), words: [mode === "drain" ? "draining" : "in maintenance", reason, by && `by ${by}`].filter(Boolean).map(text).join(" · "), since });
   }
-  // Hosts that are down are shown as such, further below.
-  const down = (provider.hosts ?? []).filter((host) => host.state === "down").map((host) => text(host.hostname));
-  const troubles = (provider.troubles ?? []).map(lineOf).filter((line) => !down.some((host) => line.includes(host)));
+  // Hosts out of service are shown as such, further below.
+  const out = (provider.hosts ?? []).filter((host) => host.state === "down" || host.maintenance).map((host) => text(host.hostname));
+  const troubles = (provider.troubles ?? []).map(lineOf).filter((line) => !out.some((host) => line.includes(host)));
   for (const words of troubles.slice(0, MOST_TROUBLES)) notes.push({ tone: /** @type {const} */ ("warn"), words });
   if (troubles.length > MOST_TROUBLES) notes.push({ tone: /** @type {const} */ ("warn"), words: `and ${number(troubles.length - MOST_TROUBLES)} more` });
   for (const task of provider.tasks ?? []) {

@@ -15,12 +15,15 @@ export function header(model, live) {
   const connection = byId("connection");
   const banners = byId("banners");
 
-  model.on(["status", "health"], () => {
+  model.on(["status", "health", "connection"], () => {
     const status = model.status;
     if (!status) return;
     say(byId("hostname"), text(status.hostname));
     say(byId("version"), `nodepool_tx ${text(status.version)}`);
-    keyed(pills, pillsOf(status, model.health), (pill) => pill.name, () => h("li", { class: "pill" }), paint);
+    // What was well when it was last seen is not known to be well.
+    const stale = model.connection.state === "reconnecting";
+    const shown = pillsOf(status, model.health).map((pill) => (stale ? { ...pill, tone: /** @type {Tone} */ ("unknown") } : pill));
+    keyed(pills, shown, (pill) => pill.name, () => h("li", { class: "pill" }), paint);
   });
 
   const drawConnection = () => {

@@ -85,10 +85,13 @@ export class Model {
     this.touch("history");
   }
 
-  /** @param {string} state @param {number | null} [retryAt] milliseconds */
-  setConnection(state, retryAt = null) {
-    const since = state === this.connection.state ? this.connection.since : Date.now();
-    this.connection = { state, since, retryAt };
+  /**
+   * @param {string} state
+   * @param {number | null} [retryAt] milliseconds
+   * @param {number} [since] what is shown is of this time, milliseconds
+   */
+  setConnection(state, retryAt = null, since = Date.now()) {
+    this.connection = { state, since: state === this.connection.state ? this.connection.since : since, retryAt };
     this.touch("connection");
   }
 }

@@ -12,6 +12,8 @@ import { age, number, plural, text, timeOf } from "./words.js";
 const REFRESH = 5000;
 /** @type {Record<string, [import("./icons.js").Tone, string]>} */
 const EFFECTS = { passed: ["good", "passed"], waits: ["warn", "waits"], refused: ["bad", "refused"] };
+/** Launchers and pools whose satisfied rules are shown. @type {Set<string>} */
+const unfolded = new Set();
 const TIMES = new Set(["since", "created", "state_time", "created_time"]);
 
 /** @param {import("./model.js").Model} model @param {import("./view.js").View} view */
@@ -88,8 +90,8 @@ function explanation(found) {
     h("p", { class: "summary" }, text(found.summary)),
     facts([
       ["State", text(request.state)],
-      ["Labels", labelsOf(request.labels)],
-      ["Age", age(request.created)],
+      ["Labels", labelsOf(request.labels ?? request.node_types)],
+      ["Age", age(request.created ?? request.created_time)],
       ["Requestor", text(request.requestor)],
       ["Tenant", text(request.tenant)],
       ["Wanted at", text(request.provider)],
@@ -108,20 +110,10 @@ function poolWords(pool) {
   return h(
     "section",
     { class: "verdict", "aria-label": `Pool ${name}` },
-    h("h3", {}, name, h("span", { class: "facts" }, text(pool.launcher))),
-    h("p", {}, text(pool.verdict)),
-    pool.rules?.length
-      ? h("table", { class: "list rules" },
-          h("caption", { class: "hidden-words" }, `Rules of ${name}`),
-          h("thead", { class: "hidden-words" }, h("tr", {}, ["Effect", "Rule", "What it says"].map((word) => h("th", { scope: "col" }, word)))),
-          h("tbody", {}, pool.rules.map((rule) => {
-            const [tone, word] = EFFECTS[rule.effect] ?? ["unknown", text(rule.effect)];
-            return h("tr", { class: rule.effect === "passed" ? "passed" : "holds" },
-              h("td", { class: "effect" }, icon(tone), word),
-              h("th", { scope: "row" }, text(rule.name)),
-              h("td", {}, text(rule.words), rule.since ? h("span", { class: "muted" }, " · for ", age(rule.since)) : null));
-          })))
-      : null,
+    h("h3", {}, name, h("span", { class: "facts" }, text(pool.launcher), pool.answered === false ? ", which did not answer" : null)),
+    h("p", {}, icon(EFFECTS[pool.effect]?.[0] ?? "unknown"), text(pool.verdict)),
+    rulesTable(pool, name, (rule) => rule.effect !== "passed"),
+    passedRules(pool, name),
     pool.nodes?.length
       ? h("table", { class: "list" },
           h("caption", {}, `${plural(pool.nodes.length + (pool.more_nodes ?? 0), "node")} with its labels`),
@@ -129,11 +121,42 @@ function poolWords(pool) {
           h("tbody", {}, pool.nodes.map((node) =>
             h("tr", {},
               h("th", { scope: "row", class: "id" }, text(node.node_id)),
-              h("td", {}, icon(node.usable ? "good" : "off"), text(node.state)),
+              h("td", { class: "held" }, icon(node.usable ? "good" : "off"), text(node.state)),
               h("td", {}, text(node.words))))))
       : null,
     pool.more_nodes ? h("p", { class: "muted" }, `and ${number(pool.more_nodes)} more`) : null,
   );
+}
+
+/** @param {any} pool @param {string} name @param {(rule: any) => boolean} wanted */
+function rulesTable(pool, name, wanted) {
+  const rules = (pool.rules ?? []).filter(wanted);
+  if (!rules.length) return null;
+  return h("table", { class: "list rules" },
+    h("caption", { class: "hidden-words" }, `Rules of ${name}`),
+    h("thead", { class: "hidden-words" }, h("tr", {}, ["Effect", "Rule", "What it says"].map((word) => h("th", { scope: "col" }, word)))),
+    h("tbody", {}, rules.map((rule) => {
+      const [tone, word] = EFFECTS[rule.effect] ?? ["unknown", text(rule.effect)];
+      return h("tr", { class: rule.effect === "passed" ? "passed" : "holds" },
+        h("td", { class: "effect" }, icon(tone), word),
+        h("th", { scope: "row" }, text(rule.name)),
+        h("td", {}, text(rule.words), rule.since ? h("span", { class: "muted" }, " · for ", age(rule.since)) : null));
+    })));
+}
+
+/** Folded, and unfolded again after an update if it was. @param {any} pool @param {string} name */
+function passedRules(pool, name) {
+  const table = rulesTable(pool, name, (rule) => rule.effect === "passed");
+  if (!table) return null;
+  const key = `${text(pool.launcher)} ${name}`;
+  const count = plural(pool.rules.filter((rule) => rule.effect === "passed").length, "rule is", "rules are");
+  return h("details", {
+    open: unfolded.has(key),
+    toggle: (event) => {
+      if (event.target.open) unfolded.add(key);
+      else unfolded.delete(key);
+    },
+  }, h("summary", {}, `${count} satisfied`), table);
 }
 
 /** @param {[string, any][]} pairs those without a value are left out */

@@ -209,8 +209,9 @@ export class Live {
         const status = await api.status();
         if (life !== this._life) return;
         this._model.setStatus(status);
+        this._heard = Date.now();
       } catch {
-        if (life === this._life) this._lost();
+        if (life === this._life) this._lost(this._heard);
         return;
       }
     }
@@ -219,7 +220,8 @@ export class Live {
 
   // -- without a stream
 
-  async _lost() {
+  /** @param {number} [heard] when the server was last heard of, milliseconds */
+  async _lost(heard = Date.now()) {
     this._end();
     const life = this._life;
     if (this._refusals >= 2) {
@@ -234,7 +236,7 @@ export class Live {
     }
     const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** this._failures) * (0.7 + 0.6 * Math.random());
     this._failures = Math.min(this._failures + 1, 10);
-    this._model.setConnection("reconnecting", Date.now() + pause);
+    this._model.setConnection("reconnecting", Date.now() + pause, heard);
     this._later(() => this._open(), pause);
   }
 
