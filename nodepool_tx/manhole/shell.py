@@ -190,7 +190,7 @@ class Shell:
             self._draw()
         elif key.name == "paste":
             self._paste(key.text)
-        elif self._editor.press(key):
+        elif self._editor.press(key) and not self._ahead:
             self._draw()
 
     def _paste(self, text: str) -> None:
@@ -231,7 +231,8 @@ class Shell:
         self._editor.at = len(self._editor.text)
         self._draw()
         self.screen.line()
-        line = self._editor.text
+        # Indentation alone, which was put there for the user, says nothing.
+        line = self._editor.text if self._editor.text.strip() else ""
         self._history.add(line)
         self._lines.append(line)
         self._editor.reset()

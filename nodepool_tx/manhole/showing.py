@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
-from nodepool_tx.manhole.widths import columns, fitted, plain, wrapped
+from nodepool_tx.manhole.widths import columns, cut, fitted, plain, wrapped
 
 __all__ = ["Shown", "Table", "describe_error", "lines_of"]
 
@@ -112,11 +112,11 @@ class Table:
         while chunk := [tuple(map(_cell, row)) for row in islice(rows, ROWS_AT_ONCE)]:
             widths = _widths([self._headers, *chunk], width)
             if count == 0:
-                yield _line(self._headers, widths)
-                yield _line(["-" * each for each in widths], widths)
+                yield cut(_line(self._headers, widths), width)
+                yield cut(_line(["-" * each for each in widths], widths), width)
             count += len(chunk)
             for row in chunk:
-                yield _line(row, widths)
+                yield cut(_line(row, widths), width)
         if count == 0:
             yield self._nothing
         elif self._total is not None:

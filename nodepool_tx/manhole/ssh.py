@@ -51,6 +51,15 @@ _EXCHANGES = (
     b"ecdh-sha2-nistp384",
     b"ecdh-sha2-nistp256",
 )
+#: Those of visitors' keys.
+_SIGNATURES = (
+    b"ssh-ed25519",
+    b"ecdsa-sha2-nistp256",
+    b"ecdsa-sha2-nistp384",
+    b"ecdsa-sha2-nistp521",
+    b"rsa-sha2-512",
+    b"rsa-sha2-256",
+)
 
 
 class Visit(Protocol):
@@ -268,6 +277,10 @@ class Transport(SSHServerTransport):
         known = SSHServerTransport.supportedKeyExchanges
         self.supportedKeyExchanges = [x for x in _EXCHANGES if x in known]
         self.supportedPublicKeys = [b"ssh-ed25519"]
+
+    def sendExtInfo(self, extensions: list[tuple[bytes, bytes]]) -> None:
+        """Say which signatures visitors may prove themselves with, not which the host has."""
+        super().sendExtInfo([(b"server-sig-algs", b",".join(_SIGNATURES))])
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         super().connectionLost(reason)
