@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import distribution
@@ -32,6 +34,8 @@ class Browser:
         options.binary_location = shutil.which("chromium") or "chromium"
         for argument in (
             "--headless=new",
+            # It ends when chromedriver is no longer at the other end.
+            "--remote-debugging-pipe",
             f"--user-data-dir={self._profile}",
             "--disable-dev-shm-usage",
             "--disable-gpu",
@@ -44,7 +48,10 @@ class Browser:
         ):
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        service = Service(shutil.which("chromedriver") or "chromedriver")
+        service = Service(
+            shutil.which("chromedriver") or "chromedriver",
+            popen_kw={"preexec_fn": _end_with_parent},
+        )
         try:
             self.driver = Chrome(options=options, service=service)
         except BaseException:
@@ -83,7 +90,7 @@ class Browser:
         """What the console has shown since the last time it was asked."""
         return [
             f"{each['level']}: {each['message']}"
-            for each in self.driver.get_log("browser")
+            for each in self.driver.get_log("browser")  # type: ignore[no-untyped-call]
             if each["level"] in ("SEVERE", "WARNING")
         ]
 
@@ -108,6 +115,10 @@ class Browser:
     def picture(self, path: pathlib.Path) -> None:
         """Save what is in sight as PNG."""
         self.driver.save_screenshot(str(path))
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def _axe() -> str:
