@@ -48,21 +48,32 @@ async function optional(path) {
   }
 }
 
-/** All nodes, page by page. @returns {Promise<any[]>} */
-export async function nodes() {
+/**
+ * A long list, page by page.  One that changes so that its next page cannot be
+ * told is read again from the beginning.
+ * @param {string} name @param {number} [tries]
+ * @returns {Promise<any[]>}
+ */
+async function all(name, tries = 3) {
   const found = [];
   let after = null;
   do {
     const more = after === null ? "" : `&after=${encodeURIComponent(after)}`;
-    const page = await get(`/api/nodes?limit=${PAGE}${more}`);
-    found.push(...page.nodes);
-    after = page.next ?? null;
+    try {
+      const page = await get(`/api/${name}?limit=${PAGE}${more}`);
+      found.push(...page[name]);
+      after = page.next ?? null;
+    } catch (error) {
+      if (after === null || tries <= 1 || !(error instanceof Refused)) throw error;
+      return all(name, tries - 1);
+    }
   } while (after !== null);
   return found;
 }
 
 export const status = () => get("/api/status", 5000);
-export const requests = async () => (await get("/api/requests")).requests;
+export const nodes = () => all("nodes");
+export const requests = () => all("requests");
 export const providers = async () => (await get("/api/providers")).providers;
 export const reloads = () => optional("/api/reloads");
 export const images = () => optional("/api/images");

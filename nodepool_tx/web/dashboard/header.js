@@ -69,13 +69,14 @@ function pillsOf(status, health) {
     title: text(zk.servers),
   });
   if (status.reload?.running) found.push({ name: "reload", tone: /** @type {Tone} */ ("busy"), words: "reloading" });
-  const launchers = (status.launchers ?? []).filter((one) => (one.kind ?? "launcher") === "launcher");
-  if (launchers.length) {
+  const components = status.launchers ?? [];
+  const kinds = ["launcher", "builder"].map((kind) => [kind, components.filter((one) => (one.kind ?? "launcher") === kind).length]);
+  if (components.length) {
     found.push({
       name: "launchers",
-      tone: /** @type {Tone} */ ("good"),
-      words: plural(launchers.length, "launcher"),
-      title: launchers.map((one) => [one.hostname, one.version, one.state].filter(Boolean).map(text).join(" ")).join("\n"),
+      tone: /** @type {Tone} */ (components.every((one) => one.state === "running") ? "good" : "warn"),
+      words: kinds.filter(([, count]) => count).map(([kind, count]) => plural(Number(count), String(kind))).join(", "),
+      title: components.map((one) => [one.kind, one.hostname, one.version, one.state].filter(Boolean).map(text).join(" ")).join("\n"),
     });
   }
   return found;

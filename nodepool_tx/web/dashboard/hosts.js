@@ -6,7 +6,7 @@
 import { byId, h, keyed, replace, say } from "./dom.js";
 import { wordsFor } from "./filter.js";
 import { icon } from "./icons.js";
-import { age, number, plural, setAge, text } from "./words.js";
+import { age, number, plural, setAge, text, timeOf } from "./words.js";
 
 /** Tiles of one provider before one has to ask for more. */
 const FIRST_TILES = 240;
@@ -164,7 +164,7 @@ function updateTile(element, one, domain) {
   const other = Math.max(0, slots - free - used);
   const name = nameOf(one);
   say(/** @type {Element} */ (tile.firstElementChild), domain ? name.replace(domain, "") : name);
-  tile.title = `${name}\n${text(labels)}\n${plural(slots, "slot")}: ${used} used, ${free} free${other ? `, ${other} between jobs` : ""}`;
+  tile.title = `${name}\n${text(labels)}\n${plural(slots, "slot")}: ${used} used, ${free} free${other ? `, ${other} between jobs` : ""}${one.host.since ? `\nup since ${timeOf(one.host.since)}` : ""}`;
   const pips = /** @type {Element} */ (tile.querySelector(".slots"));
   const words = h("span", { class: "hidden-words" }, `, ${used} of ${plural(slots, "slot")} used`);
   if (slots > 8) {
