@@ -232,6 +232,7 @@ def build(options: Options, reactor: Any) -> Root:
             hostname=hostname,
             version=__version__,
             loops=loops,
+            streams=lambda: len(hub),
         ),
         _statsd(options),
         intervals.stats,
