@@ -145,7 +145,6 @@ LISTS = {
     ("dib-image-list",): 4,
     ("image-status",): 3,
     ("info", "sky"): 4,
-    ("info", "rack"): 2,
 }
 
 
