@@ -7,7 +7,7 @@ import { byId, h, keyed, replace, say } from "./dom.js";
 import { wordsFor } from "./filter.js";
 import { icon } from "./icons.js";
 import { LEGEND, inOrder, kindOf } from "./states.js";
-import { number, plural, span, text, age } from "./words.js";
+import { number, plural, span, text, timeOf, age } from "./words.js";
 
 /** Lines of trouble of one provider. */
 const MOST_TROUBLES = 4;
@@ -177,8 +177,8 @@ function notesOf(provider) {
   if (!provider) return [];
   const notes = [];
   if (provider.maintenance) {
-    const { mode, reason, by, since } = provider.maintenance;
-    notes.push({ tone: /** @type {const} */ ("off"), words: [mode === "drain" ? "draining" : "in maintenance", reason, by && `by ${by}`].filter(Boolean).map(text).join(" · "), since });
+    const { mode, reason, by, since, until } = provider.maintenance;
+    notes.push({ tone: /** @type {const} */ ("off"), words: [mode === "drain" ? "draining" : "in maintenance", reason, by && `by ${by}`, until && `until ${timeOf(until)}`].filter(Boolean).map(text).join(" · "), since });
   }
   // Hosts out of service are shown as such, further below.
   const out = (provider.hosts ?? []).filter((host) => host.state === "down" || host.maintenance).map((host) => text(host.hostname));

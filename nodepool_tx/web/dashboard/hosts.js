@@ -104,7 +104,7 @@ function updateTrouble(element, one) {
     replace(state, icon(TONES[one.state]), word);
   }
   const reason = maintenance
-    ? [maintenance.reason || "no reason given", maintenance.by && `by ${maintenance.by}`]
+    ? [maintenance.reason || "no reason given", maintenance.by && `by ${maintenance.by}`, maintenance.until && `until ${timeOf(maintenance.until)}`]
     : [withoutPlace(one.host) || (one.state === "unknown" ? "not looked at yet" : "no reason given")];
   const busy = one.host.used ? plural(one.host.used, "slot still used", "slots still used") : "";
   say(/** @type {Element} */ (element.querySelector(".reason")), [...reason, busy].filter(Boolean).map(text).join(" · "));

@@ -7,6 +7,7 @@ import * as api from "./api.js";
 import { byId, h, replace } from "./dom.js";
 import { icon } from "./icons.js";
 import { labelsOf } from "./requests.js";
+import { kindOf } from "./states.js";
 import { age, number, plural, text, timeOf } from "./words.js";
 
 const REFRESH = 5000;
@@ -107,11 +108,12 @@ function explanation(found) {
 /** @param {any} pool */
 function poolWords(pool) {
   const name = `${text(pool.provider)}/${text(pool.pool)}`;
+  const said = (pool.rules ?? []).some((rule) => rule.effect !== "passed" && rule.words === pool.verdict);
   return h(
     "section",
     { class: "verdict", "aria-label": `Pool ${name}` },
     h("h3", {}, name, h("span", { class: "facts" }, text(pool.launcher), pool.answered === false ? ", which did not answer" : null)),
-    h("p", {}, icon(EFFECTS[pool.effect]?.[0] ?? "unknown"), text(pool.verdict)),
+    said ? null : h("p", {}, icon(EFFECTS[pool.effect]?.[0] ?? "unknown"), text(pool.verdict)),
     rulesTable(pool, name, (rule) => rule.effect !== "passed"),
     passedRules(pool, name),
     pool.nodes?.length
@@ -121,7 +123,7 @@ function poolWords(pool) {
           h("tbody", {}, pool.nodes.map((node) =>
             h("tr", {},
               h("th", { scope: "row", class: "id" }, text(node.node_id)),
-              h("td", { class: "held" }, icon(node.usable ? "good" : "off"), text(node.state)),
+              h("td", { class: "held" }, h("i", { class: `swatch ${kindOf(node.state)}`, "aria-hidden": "true" }), text(node.state)),
               h("td", {}, text(node.words))))))
       : null,
     pool.more_nodes ? h("p", { class: "muted" }, `and ${number(pool.more_nodes)} more`) : null,

@@ -36,8 +36,8 @@ export function took(seconds) {
   if (seconds < 0.0995) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
   if (seconds < 99.5) return `${Math.round(seconds)} s`;
-  if (seconds < 5970) return `${(seconds / 60).toFixed(seconds < 597 ? 1 : 0)} m`;
-  return `${(seconds / 3600).toFixed(1)} h`;
+  const short = (/** @type {number} */ value) => value.toFixed(value < 9.95 ? 1 : 0).replace(/\.0$/, "");
+  return seconds < 5970 ? `${short(seconds / 60)} m` : `${short(seconds / 3600)} h`;
 }
 
 const numbers = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
