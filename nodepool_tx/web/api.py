@@ -84,7 +84,7 @@ def send_requests(request: Request, farm: Farm) -> Deferred[None]:
     if after is not None:
         places = [place for place, each in enumerate(everything) if each.id == after]
         if not places:
-            raise bad_parameter("after", "no such request, it may be gone")
+            raise NotToBeHad(404, "not found", "after: there is no such request any more")
         begin = places[0] + 1
     shown = everything[begin : begin + limit]
     following = shown[-1].id if len(everything) > begin + limit else None

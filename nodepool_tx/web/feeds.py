@@ -24,7 +24,11 @@ from nodepool_tx.store.nodes import NodeChange
 from nodepool_tx.store.requests import RequestChange
 from nodepool_tx.web.turns import Turns
 
-__all__ = ["Feed", "make_feeds"]
+__all__ = ["PACE", "Feed", "make_feeds"]
+
+#: Seconds between events of one topic, at the least; of large ones, more.
+PACE = 0.25
+SLOW_PACE = 1.0
 
 #: Objects in one event; more follow in the next.
 MOST = 200
@@ -37,10 +41,12 @@ _PASSING_OF_ZOOKEEPER = ("latency_ms", "requests", "in_flight")
 class Feed(Protocol):
     """One topic.
 
+    :ivar pace: seconds between its events, at the least.
     :ivar dirty: there is something to tell.
     """
 
     topic: str
+    pace: float
     dirty: bool
 
     def watch(self, wake: Callable[[], None]) -> None:
@@ -70,6 +76,8 @@ def make_feeds(farm: Farm, events: Events, history: History) -> tuple[Feed, ...]
 
 class _Following:
     """What all feeds do."""
+
+    pace = PACE
 
     def __init__(self) -> None:
         self.dirty = False
@@ -142,6 +150,8 @@ class _StatusFeed(_Following):
 
 class _ProvidersFeed(_Following):
     topic = "providers"
+    #: An object has all hosts of a provider, and changes with every node.
+    pace = SLOW_PACE
 
     def __init__(self, farm: Farm, events: Events) -> None:
         super().__init__()

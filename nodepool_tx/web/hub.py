@@ -5,10 +5,11 @@ Design note: what watching may cost
 Whoever watches must not slow down the work.  So changes are collected, and told
 at most four times a second; when telling takes long, because there are
 thousands of streams or very large providers, it is done less often: a twentieth
-of the time may go to it.  An event is encoded once for all streams, in short
-turns of the reactor.  A client that does not read as fast is told nothing more
-until its connection is empty, and then to read everything again: for each
-connection no more is kept than what was handed to it at once.
+of the time may go to it, and so much of the network.  An event is encoded once
+for all streams, in short turns of the reactor.  A client that does not read as
+fast is told nothing more until its connection is empty, and then to read
+everything again: for each connection no more is kept than what was handed to it
+at once.
 """
 
 from __future__ import annotations
@@ -23,17 +24,18 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from nodepool_tx.web.answers import NotToBeHad, encode
-from nodepool_tx.web.feeds import Feed
+from nodepool_tx.web.feeds import PACE, Feed
 from nodepool_tx.web.stream import EventStream
 from nodepool_tx.web.turns import Turns
 
 __all__ = ["Hub"]
 
-#: Seconds between deliveries, at the least.
-PACE = 0.25
 
 #: How much longer than a delivery the pause before it is, at the least.
 RESTRAINT = 19
+
+#: Bytes a second to all streams together: sending costs the kernel's time, which we do not see.
+MOST_BYTES = 10e6
 
 #: Seconds between signs of life, and between looks for what nobody tells of.
 HEARTBEAT = 15.0
@@ -68,6 +70,8 @@ class Hub:
         self._timer: IDelayedCall | None = None
         self._telling = False
         self._not_before = 0.0
+        #: When a topic was told last.
+        self._told: dict[str, float] = {}
         self._next_beat = 0.0
         self._next_review = 0.0
         self._number = 0
@@ -140,14 +144,18 @@ class Hub:
         """Make sure to be woken in time."""
         if self._telling or not self._streams:
             return
-        due = max(self._not_before, min(self._next_beat, self._next_review))
-        if any(feed.dirty for feed in self._feeds.values()):
-            due = self._not_before
+        times = [self._next_beat, self._next_review]
+        times += [self._when(feed) for feed in self._feeds.values() if feed.dirty]
+        due = max(self._not_before, min(times))
         delay = max(0.0, due - self._clock.seconds())
         if self._timer is None:
             self._timer = self._clock.callLater(delay, self._begin)
         elif self._timer.getTime() > due:
             self._timer.reset(delay)
+
+    def _when(self, feed: Feed) -> float:
+        """When a topic may be told again."""
+        return self._told.get(feed.topic, 0.0) + feed.pace
 
     def _rest(self) -> None:
         if self._timer is not None:
@@ -169,7 +177,7 @@ class Hub:
     # -- telling ---------------------------------------------------------
 
     async def _tell(self) -> None:
-        turns = Turns(self._clock)
+        turns, sent = Turns(self._clock), 0
         try:
             now = self._clock.seconds()
             if now >= self._next_review:
@@ -180,19 +188,21 @@ class Hub:
             events = await self._collect(turns)
             if now >= self._next_beat:
                 self._next_beat = now + HEARTBEAT
-                await self._write(events, b":\n\n", turns)
+                sent = await self._write(events, b":\n\n", turns)
             elif events:
-                await self._write(events, b"", turns)
+                sent = await self._write(events, b"", turns)
         finally:
-            pause = max(PACE, RESTRAINT * turns.spent)
+            pause = max(PACE, RESTRAINT * turns.spent, sent / MOST_BYTES)
             self._not_before = self._clock.seconds() + pause
 
     async def _collect(self, turns: Turns) -> dict[str, bytes]:
         """An event for each topic of which there is something to tell."""
         events: dict[str, bytes] = {}
         for topic, feed in self._feeds.items():
-            if not feed.dirty or not self._wanted[topic]:
+            now = self._clock.seconds()
+            if not feed.dirty or not self._wanted[topic] or now < self._when(feed):
                 continue
+            self._told[topic] = now
             try:
                 told = await feed.collect(turns)
                 if told is not None:
@@ -208,8 +218,9 @@ class Hub:
             await turns.breathe()
         return events
 
-    async def _write(self, events: Mapping[str, bytes], beat: bytes, turns: Turns) -> None:
-        """Tell everybody what they want to hear, as one piece."""
+    async def _write(self, events: Mapping[str, bytes], beat: bytes, turns: Turns) -> int:
+        """Tell everybody what they want to hear, as one piece; bytes written."""
+        sent = 0
         pieces: dict[frozenset[str], tuple[bytes, int]] = {}
         for stream in tuple(self._streams):
             if stream.topics not in pieces:
@@ -219,6 +230,8 @@ class Hub:
             if piece:
                 if stream.tell(piece, important=count > 0):
                     self.delivered += count
+                    sent += len(piece)
                 else:
                     self.skipped += count
             await turns.breathe()
+        return sent

@@ -148,7 +148,10 @@ PATHS: dict[str, Part] = {
         "One node", ref("Node"), [_path("node_id", "its id")], more=_MISSING
     ),
     "/api/requests": _get(
-        "Node requests, in the order of the queue", ref("Requests"), [_limit(MOST), _AFTER]
+        "Node requests, in the order of the queue",
+        ref("Requests"),
+        [_limit(MOST), _AFTER],
+        more={"404": _error("The request to begin behind is gone.")},
     ),
     "/api/requests/{request_id}": _get(
         "One request", ref("Request"), [_path("request_id", "its id")], more=_MISSING

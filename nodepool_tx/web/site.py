@@ -105,7 +105,7 @@ class LimitedChannel(HTTPChannel):
 
     def timeoutConnection(self) -> None:
         """It was idle for too long."""
-        self._end()
+        self.end()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It is over."""
@@ -125,13 +125,14 @@ class LimitedChannel(HTTPChannel):
             b"HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
             % (status, words.encode())
         )
-        self._end()
+        self.end()
 
     def _too_slow(self) -> None:
         self._deadline = None
         self.refuse(408, "Request Timeout")
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Send what is to be sent, in bounded time, and nothing after it."""
         self._rest()
         if self._farewell is None:
             self._farewell = self.factory.reactor.callLater(FAREWELL, self._cut)
@@ -188,7 +189,7 @@ class LimitedSite(Site):
     def end_all(self) -> None:
         """End every connection, whatever it is in the middle of."""
         for channel in tuple(self._channels):
-            channel.transport.abortConnection()
+            channel.end()
 
     def startFactory(self) -> None:
         """No access log of the base class's, and no clock for it."""

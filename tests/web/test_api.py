@@ -84,7 +84,7 @@ class ApiTests(WebTestCase):
         self.assertEqual(page["next"], soon)
         rest = self.get(f"/api/requests?limit=1&after={soon}").json
         self.assertEqual([each["id"] for each in rest["requests"]], [late])
-        self.assertEqual(self.get("/api/requests?after=gone").status, 400)
+        self.assertEqual(self.get("/api/requests?after=gone").status, 404)
 
     def test_reason(self) -> None:
         """A request for more than there is waits for nodes, and says which."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from nodepool_tx.events import LaunchEnded, ReloadRefused
 from nodepool_tx.model import Maintenance, MaintenanceMode, NodeState
-from nodepool_tx.web.hub import HEARTBEAT, PACE, REVIEW, Hub
+from nodepool_tx.web.feeds import PACE, SLOW_PACE
+from nodepool_tx.web.hub import HEARTBEAT, MOST_BYTES, REVIEW, Hub
 from nodepool_tx.web.turns import Turns
 from tests.metrics.stage import CONFIG
 from tests.web.stage import Visitor, WebTestCase
@@ -128,6 +129,17 @@ class StreamTests(WebTestCase):
         self.assertLessEqual(count, 9)
         self.assertGreaterEqual(count, 7)
 
+    def test_pace_of_providers(self) -> None:
+        """Providers, which are large, are told once a second at the most."""
+        visitor = self.listen("providers")
+        self.told(visitor, REVIEW + 1)
+        count = 0
+        for number in range(50):
+            self.add_node(provider="cloud", state=NodeState.HOLD, comment=str(number))
+            count += len(self.told(visitor, 0.1))
+        self.assertLessEqual(count, 5 / SLOW_PACE + 1)
+        self.assertGreaterEqual(count, 3)
+
     def test_many_changes(self) -> None:
         """Of very many changes a part is told at a time, and none is forgotten."""
         visitor = self.listen("nodes")
@@ -226,9 +238,10 @@ class SlowFeed:
     """Always has something to tell, and takes its time over it."""
 
     topic = "slow"
+    pace = PACE
     dirty = True
 
-    def __init__(self, spend: Callable[[], None]) -> None:
+    def __init__(self, spend: Callable[[], dict[str, Any]]) -> None:
         self._spend = spend
         self.collected = 0
 
@@ -243,8 +256,7 @@ class SlowFeed:
 
     async def collect(self, turns: Turns) -> dict[str, Any] | None:
         self.collected += 1
-        self._spend()
-        return {}
+        return self._spend()
 
 
 class RestraintTests(WebTestCase):
@@ -252,8 +264,13 @@ class RestraintTests(WebTestCase):
 
     def test_restraint(self) -> None:
         """A delivery that takes long is followed by a pause nineteen times as long."""
+
         # Time that passes while somebody works, which the clock alone cannot show.
-        feed = SlowFeed(lambda: setattr(self.clock, "rightNow", self.clock.seconds() + 0.1))
+        def spend() -> dict[str, Any]:
+            self.clock.rightNow += 0.1
+            return {}
+
+        feed = SlowFeed(spend)
         self.hub = Hub(self.clock, [feed])
         self.serve()
         self.listen("slow")
@@ -261,3 +278,17 @@ class RestraintTests(WebTestCase):
             self.clock.advance(0.1)
         self.assertGreaterEqual(feed.collected, 10)
         self.assertLessEqual(feed.collected, 12)
+
+    def test_bytes(self) -> None:
+        """Large events to many streams are told so rarely that the network has room."""
+        size = int(MOST_BYTES / 10)
+        feed = SlowFeed(lambda: {"much": "x" * size})
+        self.hub = Hub(self.clock, [feed])
+        self.serve()
+        for _ in range(10):
+            self.listen("slow")
+        for _ in range(200):
+            self.clock.advance(0.1)
+        # A second each: ten streams get a tenth of what a second has room for.
+        self.assertGreaterEqual(feed.collected, 17)
+        self.assertLessEqual(feed.collected, 20)
