@@ -64,7 +64,7 @@ def number(
     title: str, expr: str, unit: str = "short", bad: float | None = None, text: str = ""
 ) -> Panel:
     """One number; red from ``bad`` on."""
-    made = panel("stat", title, text, [(expr, "")], unit)
+    made = panel("stat", title, text, [(f"{expr} or vector(0)", "")], unit)
     steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
     if bad is not None:
         steps.append({"color": "red", "value": bad})

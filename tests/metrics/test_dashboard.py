@@ -17,8 +17,8 @@ DASHBOARD: dict[str, Any] = json.loads((ETC / "grafana-dashboard.json").read_tex
 #: What Prometheus adds to all that it collects.
 ADDED = {"instance", "job"}
 
-FUNCTIONS = {"count", "histogram_quantile", "increase", "max", "rate", "sum", "time"}
-WORDS = FUNCTIONS | {"and", "by", "on"}
+FUNCTIONS = {"count", "histogram_quantile", "increase", "max", "rate", "sum", "time", "vector"}
+WORDS = FUNCTIONS | {"and", "by", "on", "or"}
 
 
 def expressions() -> Iterator[tuple[str, str]]:

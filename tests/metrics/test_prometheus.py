@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from nodepool_tx.config.errors import ConfigError, ConfigErrors
 from nodepool_tx.events import HostChanged, LaunchEnded, LeakRemoved, NodeDeleted, ReloadRefused
+from nodepool_tx.metrics.statsd import Statsd
 from nodepool_tx.model import NodeState
+from nodepool_tx.store.nodes import NodeTable
+from nodepool_tx.store.requests import RequestTable
 from tests.metrics.stage import CONFIG, FarmTestCase
 
 
@@ -155,6 +160,23 @@ class FarmTests(FarmTestCase):
         self.assertIn("process_resident_memory_bytes", seen.names())
         self.assertEqual(seen.get("nodepool_event_streams"), 0)
         self.assertEqual([name for name in seen.names() if name.endswith("_created")], [])
+
+    def test_looks_at_no_node(self) -> None:
+        """However many nodes and requests there are, none of them is looked at to tell of them."""
+        statsd = Statsd(self.sources, lambda *lines: None, 5.0)
+        statsd.startService()
+
+        def refuse(table: object) -> NoReturn:
+            raise AssertionError("this takes longer with more nodes")
+
+        for table in (NodeTable, RequestTable):
+            self.patch(table, "__iter__", refuse)
+        self.patch(NodeTable, "__len__", refuse)
+        self.patch(NodeTable, "of_provider", refuse)
+        self.scrape()
+        self.wait(6)
+        self.done(statsd.stopService())
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_out_of_touch(self) -> None:
         """That the launcher knows nothing at the moment can be seen."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from nodepool_tx.providers.openstack.transport import Answer, Transport
 
 __all__ = ["TimedTransport", "operation_of"]
 
+_VERSION = re.compile(r"v\d+(\.\d+)?")
+
 
 def operation_of(path: str) -> str:
     """What a request is about, without the ids in its path, as openstacksdk names it.
@@ -26,8 +29,10 @@ def operation_of(path: str) -> str:
 
 def _names(path: str) -> Iterator[str]:
     parts = path.strip("/").removesuffix(".json").split("/")
-    if _is_version(parts[0]):
-        del parts[0]
+    # The address of a next page has the path of the endpoint in front.
+    versions = [position for position, part in enumerate(parts) if _VERSION.fullmatch(part)]
+    if versions:
+        del parts[: versions[0] + 1]
     if parts[-1:] == ["detail"]:
         yield from parts[-2:]
         return
@@ -36,10 +41,6 @@ def _names(path: str) -> Iterator[str]:
         # One of many, where an id follows.
         plural = name.endswith("s") and not name.endswith("is")
         yield name[:-1] if plural and not last else name
-
-
-def _is_version(part: str) -> bool:
-    return part[:1] == "v" and part[1:2].isdigit()
 
 
 class TimedTransport:
