@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from nodepool_tx.metrics.lines import packed
 from nodepool_tx.nodescan.connect import look_up
-from nodepool_tx.nodescan.interface import ScanError
+from nodepool_tx.nodescan.interface import AddressFamily, ScanError
 from nodepool_tx.periodic import Periodic
 
 __all__ = ["LOOK_AGAIN", "MOST_LINES", "StatsdSender"]
@@ -133,7 +133,8 @@ class StatsdSender(Service):
             return
         except CancelledError:
             return
-        found = addresses[0].host
+        # A server that listens on one of them only, as many do, does so on IPv4.
+        found = min(addresses, key=lambda each: each.family is not AddressFamily.IPV4).host
         if found != self._address:
             await self._close()
             self._open(found)

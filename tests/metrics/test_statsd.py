@@ -300,8 +300,9 @@ class UdpReactor(Clock):
             return
         receiver.resolutionBegan(None)
         if name in self.names:
-            kind = IPv6Address if ":" in self.names[name] else IPv4Address
-            receiver.addressResolved(kind("TCP", self.names[name], port))
+            for address in self.names[name].split():
+                kind = IPv6Address if ":" in address else IPv4Address
+                receiver.addressResolved(kind("TCP", address, port))
         receiver.resolutionComplete()
 
 
@@ -348,6 +349,13 @@ class SenderTests(SynchronousTestCase):
         self.make("2001:db8::1")
         (port,) = self.reactor.ports
         self.assertEqual((port.peer, port.interface), (("2001:db8::1", 8125), "::"))
+
+    def test_both_kinds(self) -> None:
+        """Of a name with addresses of both kinds the IPv4 one is used, as by Nodepool 11."""
+        self.reactor.names["stats"] = "2001:db8::1 192.0.2.1"
+        self.make()
+        (port,) = self.reactor.ports
+        self.assertEqual(port.peer, ("192.0.2.1", 8125))
 
     def test_unknown_name(self) -> None:
         """A name that does not resolve is said once, and tried again."""
