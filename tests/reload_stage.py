@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from nodepool_tx.config.frozen import FrozenMapping
 from nodepool_tx.config.schema import Config, PoolConfig, ProviderConfig
+from nodepool_tx.pools.explaining import PoolExplanation, Reason
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.tenants import TenantLimits
 from nodepool_tx.providers.drains import DrainLedger
@@ -117,6 +118,12 @@ class ScriptedService(Service):
             waiting=self.waiting,
             troubles=self.troubles,
         )
+
+    def explain(self, request_id: str) -> tuple[PoolExplanation, ...]:
+        return ()
+
+    def reasons(self, request_id: str) -> tuple[Reason, ...]:
+        return ()
 
     def _wait(self, event: Deferred[None] | Exception | None, then: str) -> Deferred[None]:
         if isinstance(event, Exception):

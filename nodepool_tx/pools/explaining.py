@@ -7,7 +7,7 @@ Each pool gives its own :class:`PoolExplanation`; put together they answer
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 import attrs
@@ -119,6 +119,9 @@ class Insight(Protocol):
 
     Everything is answered from memory, at once.
     """
+
+    def disabled(self, pool: str) -> Collection[str]:
+        """Labels that are configured in a pool and switched off by ``min-ready: -1``."""
 
     def rules(self, pool: str, labels: Sequence[str]) -> Sequence[Rule]:
         """What the provider says about nodes to be made for these labels."""

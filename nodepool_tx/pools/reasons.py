@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+import attrs
 
 from nodepool_tx.model import Node, NodeRequest, NodeState, RequestState
 from nodepool_tx.pools.accounts import Charge, Shortage, needed_by, number
@@ -23,6 +25,7 @@ from nodepool_tx.store.usage import Account
 __all__ = [
     "coming_rule",
     "concurrency_rule",
+    "disabled_rule",
     "limit_rules",
     "nodes_rule",
     "queue_rule",
@@ -168,6 +171,14 @@ def concurrency_rule(admission: Admission, held_up: bool) -> Rule:
     full = held_up and admission.active >= admission.limit
     effect = Effect.WAITS if full or admission.closed else Effect.PASSED
     return Rule("max-concurrency", effect, f"max-concurrency: {worked_on}")
+
+
+def disabled_rule(rule: Rule, disabled: Collection[str], labels: Sequence[str]) -> Rule:
+    """What is said of missing labels, and which of them are only switched off."""
+    off = [label for label in dict.fromkeys(labels) if label in disabled]
+    if rule.name != "labels" or rule.effect is Effect.PASSED or not off:
+        return rule
+    return attrs.evolve(rule, words=f"{rule.words}; min-ready -1 disables {listed(off)}")
 
 
 def queue_rule(ahead: Counter[str]) -> Rule:

@@ -7,7 +7,7 @@ what is said is what is done.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import attrs
 
@@ -25,6 +25,7 @@ from nodepool_tx.pools.queue import Group, WaitingRequests
 from nodepool_tx.pools.reasons import (
     coming_rule,
     concurrency_rule,
+    disabled_rule,
     limit_rules,
     nodes_rule,
     queue_rule,
@@ -48,6 +49,9 @@ FRESH = 1.0
 
 class NoInsight:
     """The insight of a provider that knows no more than its pools."""
+
+    def disabled(self, pool: str) -> Collection[str]:
+        return ()
 
     def rules(self, pool: str, labels: Sequence[str]) -> Sequence[Rule]:
         return ()
@@ -206,6 +210,8 @@ class Telling:
         rules = [*obstacles, *(rule_of(each) for each in verdicts)]
         if declined := self._declined(request):
             rules = [declined if each.name == "declined" else each for each in rules]
+        off = insight.disabled(self.settings.name)
+        rules = [disabled_rule(each, off, request.node_types) for each in rules]
         if all(verdict.answer is Answer.SERVE for verdict in verdicts):
             rules += self._to_be_served(request, stock, insight)
         if all(rule.effect is Effect.PASSED for rule in rules):

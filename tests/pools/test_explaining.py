@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from nodepool_tx.model import MIN_READY_REQUESTOR, Node, NodeState, RequestState
 from nodepool_tx.pools.admission import Admission
@@ -25,6 +25,9 @@ class ScriptedInsight:
     def __init__(self) -> None:
         self.said: list[Rule] = []
         self.asked: list[tuple[str, ...]] = []
+
+    def disabled(self, pool: str) -> Collection[str]:
+        return {"z"}
 
     def rules(self, pool: str, labels: Sequence[str]) -> Sequence[Rule]:
         self.asked.append(tuple(labels))
@@ -103,6 +106,15 @@ class ExplainingTests(Explained, PoolTestCase):
         self.assertEqual(self.waits_for(request_id), ["labels"])
         self.assertEqual(self.explained(request_id).effect, Effect.REFUSED)
         self.assertEqual(self.explained(request_id).verdict, "this pool has no z, others have")
+
+    def test_a_label_that_is_switched_off(self) -> None:
+        """It is configured here, and that is worth knowing."""
+        self.add_pool("z", "a")
+        request_id = self.add_request("z", "a")
+        self.settle()
+        found = self.explained(request_id, ScriptedInsight())
+        self.assertEqual(found.verdict, "this pool has no z, others have; min-ready -1 disables z")
+        self.assertNotIn("min-ready", self.explained(request_id).verdict)
 
     def test_another_pool_comes_first(self) -> None:
         """It is named, with both priorities."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from nodepool_tx.model import Node
 from nodepool_tx.pools.explaining import Effect, NodeExplanation, Rule
@@ -32,6 +32,11 @@ class CloudInsight:
         self._account = account
         self._making = making
         self._launches = launches
+
+    def disabled(self, pool: str) -> Collection[str]:
+        """Labels of which nothing is made any more."""
+        configured = self._account.pool(pool)
+        return () if configured is None else configured.cloud_labels.keys() - configured.labels
 
     def rules(self, pool: str, labels: Sequence[str]) -> Sequence[Rule]:
         """One rule for each kind of check, and how much of the quota others use."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -43,6 +43,10 @@ class StaticInsight:
         for host in desired.hosts.values():
             for label in host.labels:
                 self._by_label.setdefault((host.pool, label), []).append(host)
+
+    def disabled(self, pool: str) -> Collection[str]:
+        """Machines are there, whatever is kept in stock."""
+        return ()
 
     def rules(self, pool: str, labels: Sequence[str]) -> Sequence[Rule]:
         """Nothing is made here."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import attrs
+
 from nodepool_tx.model import RequestState
 from nodepool_tx.pools.explaining import Effect, PoolExplanation, Rule
 from nodepool_tx.providers.cloud.errors import CloudError, OverQuota
@@ -148,3 +150,16 @@ class InsightTests(LifecycleTestCase):
         )
         self.world.wait(100)
         self.assertEqual(self.state_of(second), RequestState.FULFILLED)
+
+    def test_disabled_labels(self) -> None:
+        """They are configured, and not offered."""
+        pool_labels = frozenset({"small"})
+        self.service = self.provide("small", "large")
+        (pool,) = self.service.config.pools
+        self.assertEqual(self.service._insight.disabled("main"), set())
+        config = attrs.evolve(
+            self.service.config, pools=(attrs.evolve(pool, labels=pool_labels),), name="other"
+        )
+        service = self.launcher.provide(config)
+        self.assertEqual(service._insight.disabled("main"), {"large"})
+        self.assertEqual(service._insight.disabled("no such pool"), ())

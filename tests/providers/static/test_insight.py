@@ -123,6 +123,27 @@ class InsightTests(StageTestCase):
         words = self.hosts_of(self.explained(request_id))["web3"].words
         self.assertEqual(words, "no node at web3:22, slot 0: another launcher looks after its host")
 
+    def test_a_node_that_was_not_fit(self) -> None:
+        """A launcher that stands by passes it over for a while, and says so."""
+        self.service = self.launcher("l2").provide(self.config)
+        self.stage.settle()
+        # Who looks after the machines hangs, and does nothing about it.
+        self.stage.inspector.suspend(self.launchers[0].client)
+        for number in (1, 2, 3):
+            self.hosts.take_down(f"web{number}")
+        request_id = self.stage.put_request("a")
+        self.stage.wait(1, step=0.1)
+        found = self.explained(request_id)
+        self.assertEqual(len(found.nodes), 3)
+        for node in found.nodes:
+            self.assertRegex(
+                node.words,
+                r"^free, but its launcher is checking or changing it; its host is down for \d+ s: ",
+            )
+        self.assertFalse(any(node.usable for node in found.nodes))
+        self.stage.inspector.resume(self.launchers[0].client)
+        self.stage.settle()
+
     def test_reasons(self) -> None:
         """A line for lists from each pool in which it waits."""
         self.occupy()
