@@ -137,6 +137,12 @@ class FarmCollector:
                     limits[(name, resource)] = limit
                     others = measures.others.get(resource, 0.0)
                     used[(name, resource)] = usage.used_of(account, resource) + others
+        for old in self._sources.reloader.retiring():
+            # What it began goes on beside its successor.
+            if isinstance(old, Measured) and (old.name,) in launching:
+                measures = old.measures()
+                launching[(old.name,)] += measures.launching
+                deleting[(old.name,)] += measures.deleting
         yield gauge(
             "nodepool_provider_owned",
             "Whether this launcher looks after the nodes of the provider.",

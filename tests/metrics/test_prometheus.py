@@ -145,6 +145,17 @@ class FarmTests(FarmTestCase):
         self.assertIsNone(self.scrape().get("nodepool_provider_owned", provider="cloud"))
         self.assertIsNotNone(self.scrape().get("nodepool_provider_owned", provider="rack"))
 
+    def test_replaced_provider(self) -> None:
+        """Nodes that a service was making when it was replaced are still counted."""
+        self.bring(CONFIG.replace("boot-delay: 1,", "boot-delay: 20,"))
+        self.add_request("cloudy")
+        self.wait(5)
+        self.bring(CONFIG.replace("max-servers: 5", "max-servers: 6"))
+        self.assertEqual(len(self.reloader.retiring()), 1)
+        self.assertEqual(self.scrape().get("nodepool_launching_nodes", provider="cloud"), 1)
+        self.wait(30)
+        self.assertEqual(self.scrape().get("nodepool_launching_nodes", provider="cloud"), 0)
+
     def test_process(self) -> None:
         """The version, the session, the loops, and the process itself."""
         self.wait(61)
