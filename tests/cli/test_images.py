@@ -78,6 +78,31 @@ class ListTests(ImageTestCase):
             ],
         )
 
+    def test_following(self) -> None:
+        """A pause, a request, a build and its lock each show at once."""
+        run = self.start("image-status", "--watch", "--format", "json")
+        self.inspector.create(image_paths.build_request("debian"))
+        self.pass_time(2)
+        self.inspector.create(image_paths.pause("debian"))
+        self.pass_time(2)
+        self.inspector.create(f"{image_paths.builds_lock('debian')}/{CONTENDER}")
+        self.add_build("debian", "b1", "building")
+        self.pass_time(2)
+        self.interrupt(run)
+        seen = [json.loads(line) for line in run.stdout.splitlines()]
+        shown = [[(row["paused"], row["build_request"]) for row in rows] for rows in seen]
+        self.assertEqual(
+            shown, [[], [(False, "pending")], [(True, "pending")], [(True, "building")]]
+        )
+
+    def test_csv(self) -> None:
+        """A header of keys, and a line for each."""
+        self.add_build("debian", "b1")
+        run = self.run_to_end("dib-image-list", "--format", "csv")
+        header, line = run.stdout.splitlines()
+        self.assertTrue(header.startswith("id,image,builder,formats,state,age"))
+        self.assertTrue(line.startswith('debian-b1,debian,nb01,"qcow2,raw",ready,0'), line)
+
 
 class WishTests(ImageTestCase):
     """``image-build``, ``image-pause`` and ``image-unpause``."""
