@@ -65,7 +65,7 @@ export function images(model) {
     let list = body.querySelector("tbody");
     if (!list) {
       list = /** @type {HTMLTableSectionElement} */ (h("tbody"));
-      replace(body, h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Builds and uploads" },
+      replace(body, h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "List of builds and uploads" },
         h("table", { class: "list" },
           h("caption", { class: "hidden-words" }, "Builds and uploads, those at work and failed first"),
           h("thead", {}, h("tr", {}, ["Image", "What", "Where", "State", "For"].map((word) => h("th", { scope: "col" }, word)))),

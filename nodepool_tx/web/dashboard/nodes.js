@@ -52,7 +52,7 @@ const COLUMNS = [
 export function nodes(model, view) {
   const query = /** @type {HTMLInputElement} */ (byId("query"));
   const table = new WindowedTable({
-    caption: "Nodes",
+    caption: "Table of nodes",
     columns: COLUMNS,
     key: (node) => node.id,
     open: (node) => view.set({ open: `node ${node.id}` }),

@@ -27,7 +27,7 @@ export function requests(model, explain) {
   const empty = h("p", { class: "empty" }, "Nobody waits.");
   const more = h("button", { type: "button", class: "quiet more", click: () => { all = true; draw(); } });
   let all = false;
-  body.append(h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Requests waiting" }, table), empty, more);
+  body.append(h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "List of requests" }, table), empty, more);
 
   const draw = () => {
     const waiting = [...model.requests.values()]

@@ -122,7 +122,7 @@ function poolWords(pool) {
           h("thead", { class: "hidden-words" }, h("tr", {}, ["Node", "State", "Why not"].map((word) => h("th", { scope: "col" }, word)))),
           h("tbody", {}, pool.nodes.map((node) =>
             h("tr", {},
-              h("th", { scope: "row", class: "id" }, text(node.node_id)),
+              h("th", { scope: "row", class: "id" }, text(node.node_id) || "–"),
               h("td", { class: "held" }, h("i", { class: `swatch ${kindOf(node.state)}`, "aria-hidden": "true" }), text(node.state)),
               h("td", {}, text(node.words))))))
       : null,

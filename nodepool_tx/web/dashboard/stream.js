@@ -164,7 +164,11 @@ export class Live {
   /** @param {string} topic @param {any} data */
   _apply(topic, data) {
     const model = this._model;
-    if (topic === "status") model.setStatus(data);
+    if (topic === "status") {
+      const before = model.status?.zookeeper?.state;
+      model.setStatus(data);
+      if (before !== data.zookeeper?.state) this._readHealth();
+    }
     else if (topic === "nodes" || topic === "requests") model.change(topic, data.changed, data.gone);
     else if (topic === "providers") model.change(topic, data.providers, data.gone);
     else if (topic === "reload") this._readReloads();
@@ -172,6 +176,12 @@ export class Live {
       model.addBucket(data);
       this._historySoon();
     }
+  }
+
+  async _readHealth() {
+    const life = this._life;
+    const health = await api.ready().catch(() => null);
+    if (health && life === this._life) this._model.set("health", health);
   }
 
   async _readReloads() {

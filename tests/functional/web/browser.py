@@ -21,8 +21,6 @@ __all__ = ["Browser", "opened"]
 
 #: The size of a desk's screen, in CSS pixels.
 DESK = (1440, 900)
-#: Rules of axe-core that count, by how much a finding hinders people.
-SERIOUS = ("serious", "critical")
 
 
 class Browser:
@@ -95,7 +93,7 @@ class Browser:
         ]
 
     def barriers(self) -> list[str]:
-        """What axe-core finds that hinders people seriously; with where it is."""
+        """What axe-core finds that hinders people, however little; with where it is."""
         if not self.run("return Boolean(window.axe)"):
             self.run(_axe())
         found = self.driver.execute_async_script(
@@ -109,7 +107,6 @@ class Browser:
             f"{each['id']} ({each['impact']}): {each['help']}: "
             + "; ".join(str(node["html"])[:200] for node in each["nodes"][:5])
             for each in json.loads(found)
-            if each["impact"] in SERIOUS
         ]
 
     def picture(self, path: pathlib.Path) -> None:

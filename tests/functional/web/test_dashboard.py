@@ -18,6 +18,7 @@ from nodepool_tx.store import paths
 from tests.functional.launcher.settings import host, provider
 from tests.functional.web.browser import DESK
 from tests.functional.web.dashboard_stage import ELSEWHERE, Stage, staged
+from tests.servers.zookeeper import shared_server
 
 #: Nobody listens there, and its name says that it is contacted all the same.
 DOWN = "127.0.0.9"
@@ -226,6 +227,23 @@ def test_a_launcher_that_ends_makes_it_stale(stage: Stage) -> None:
     stage.wait("it is live again", lambda: row_of(stage, "late-1") == "")
 
 
+def test_a_zookeeper_that_is_gone_is_announced(stage: Stage) -> None:
+    """The page stays live, as the launcher does; and says when all is well again."""
+    stage.visit()
+    server = shared_server()
+    server.freeze()
+    try:
+        stage.wait("the banner", lambda: "connection to ZooKeeper is" in stage.text("#banners"))
+        assert "ZooKeeper connected" not in stage.text("#pills")
+        stage.wait("not ready", lambda: "not ready" in stage.text("#pills"))
+        assert stage.text("#connection") == "live"
+    finally:
+        server.thaw()
+    stage.wait("it is back", lambda: "ZooKeeper connected" in stage.text("#pills"))
+    stage.wait("no banner", lambda: not stage.find("#banners .banner"))
+    stage.wait("ready", lambda: stage.texts("#pills li")[0] == "ready")
+
+
 def test_it_asks_now_and_then_where_streams_are_refused(stage: Stage) -> None:
     """Everything is read again every few seconds, and that is said."""
     stage.browser.driver.execute_cdp_cmd("Network.enable", {})
@@ -405,7 +423,7 @@ def test_a_small_screen_is_enough(stage: Stage, width: int) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nobody_is_kept_out(stage: Stage, theme: str) -> None:
-    """axe-core finds nothing serious: in the page, a panel, a table, with troubles, on a phone."""
+    """axe-core finds nothing: in the page, a panel, a table, with troubles, on a phone."""
     stage.browser.prefer(prefers_color_scheme=theme)
     stage.put_node("held-1", state=NodeState.HOLD, comment="kept")
     stage.put_node("failed-1", state=NodeState.FAILED)
