@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from nodepool_tx.config.frozen import FrozenMapping
 from nodepool_tx.config.schema import Config, StaticNode, StaticPool, StaticProvider
 from nodepool_tx.explain import explain_here
+from nodepool_tx.explain.judging import judge_pool
 from nodepool_tx.model import NodeRequest, NodeState, RequestState
 from nodepool_tx.pools.explaining import Effect, PoolExplanation
 from nodepool_tx.reload import Reloader
@@ -45,6 +46,7 @@ def check(store: Store, reloader: Reloader) -> int:
             waiting += 1
             for pool in found.pools:
                 check_pool(request, pool)
+                check_from_outside(request, pool, store, reloader)
         elif request.state is RequestState.FULFILLED:
             assert all(pool.effect is not Effect.WAITS for pool in found.pools), found.pools
         else:
@@ -64,6 +66,26 @@ def check_pool(request: NodeRequest, pool: PoolExplanation) -> None:
     if told <= {"nodes", "queue"} and len(set(request.node_types)) == 1:
         # Fewer than it needs can be had, or it would have them.
         assert len(usable) < len(request.node_types), f"{request.id}: {pool}"
+
+
+#: Rules that can be judged by anybody who sees ZooKeeper and the configuration.
+PUBLIC = frozenset({"declined", "provider", "priority", "labels", "enabled", "reuse"})
+
+
+def check_from_outside(
+    request: NodeRequest, pool: PoolExplanation, store: Store, reloader: Reloader
+) -> None:
+    """Who does not hear the pool comes to the same conclusions about these."""
+    if request.state is not RequestState.REQUESTED or pool.rules[0].name == "in-hand":
+        return
+    heard = {rule.name: rule.effect for rule in pool.rules if rule.name in PUBLIC}
+    for component in store.components.pools():
+        if component.id == pool.id and heard:
+            judged = judge_pool(component, request, store, reloader.config)
+            assert not judged.answered
+            assert judged.effect is not Effect.PASSED
+            seen = {rule.name: rule.effect for rule in judged.rules if rule.name in PUBLIC}
+            assert seen == heard, f"{request.id}: {pool} and {judged}"
 
 
 class StaticFarm:
