@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -15,13 +17,14 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
 
 from nodepool_tx.auth.conversation import Conversation
 from nodepool_tx.auth.interface import Denied, DirectoryTrouble, Principal
 from nodepool_tx.auth.ldap import THREADS, WAITING, LdapDirectory
 from nodepool_tx.config.operations import Ldap, LdapSearch
 from tests.servers.certificates import Authority
-from tests.servers.slapd import BASE, Slapd, group, person
+from tests.servers.slapd import BASE, STRANGE, Slapd, group, person
 
 pytestmark = pytest.mark.servers
 
@@ -118,6 +121,48 @@ def test_a_search_finds_users_anywhere(by_search: Ldap) -> None:
         talk(by_search, "mallory", "x")
     with pytest.raises(Denied, match="several users"):
         talk(by_search, "twin", "twin-pw")
+
+
+def test_strange_names_are_names(by_dn: Ldap, by_search: Ldap) -> None:
+    """Whoever is really called so may log in."""
+    for settings in (by_dn, by_search):
+        assert talk(settings, STRANGE, f"{STRANGE}-pw").name == STRANGE
+
+
+def test_a_lost_connection_is_not_opened_again(
+    by_dn: Ldap, authority: Authority, tmp_path: pathlib.Path
+) -> None:
+    """ldap3 would do that by itself, without TLS, and then give the password away."""
+    files = issued(authority, tmp_path / "tls")
+    heard: list[bytes] = []
+    encrypted: list[str | None] = []
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files["certificate"], files["key"])
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        first, _ = listener.accept()
+        first.recv(4096)
+        # StartTLS is granted, and the connection lost right after the handshake.
+        first.sendall(bytes.fromhex("300c02010178070a010004000400"))
+        with contextlib.suppress(OSError):
+            secured = context.wrap_socket(first, server_side=True)
+            encrypted.append(secured.version())
+            secured.close()
+        listener.settimeout(2)
+        with contextlib.suppress(OSError):
+            second, _ = listener.accept()
+            heard.append(second.recv(4096))
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    with listener:
+        plain = attrs.evolve(by_dn, url=f"ldap://localhost:{listener.getsockname()[1]}")
+        with pytest.raises(DirectoryTrouble):
+            talk(plain, "alice", "alice-pw")
+        thread.join(5)
+    assert encrypted in (["TLSv1.2"], ["TLSv1.3"])
+    assert heard == []
 
 
 @pytest.mark.parametrize("password", ["wrong", "alice-pw ", "x" * 2000, "a\0b", "\ud800"])
@@ -236,8 +281,6 @@ def test_a_wrong_account_for_searches_is_trouble(by_search: Ldap) -> None:
 
 
 # -- in the reactor --------------------------------------------------------
-
-from twisted.trial.unittest import TestCase  # noqa: E402
 
 
 class InTheReactor(TestCase):

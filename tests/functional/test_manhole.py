@@ -364,6 +364,11 @@ class Hanging(AtTheConsole):
         await self.until_logged(launcher, "added trial")
         requester = await self.requester()
         await requester.ask("cloud")
+
+        async def launching() -> bool:
+            return "launch" in (await self.ssh.run("tasks()", keys=self.me)).out
+
+        await self.until("a launch", launching)
         terminal = self.terminal(width=150)
         await terminal.until(">>> ")
         changed = provider("rack", machine, host("fake-a", "small"), host("fake-b", "small"))

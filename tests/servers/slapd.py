@@ -12,6 +12,7 @@ the others.  Everybody's password is their name and ``-pw``.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ctypes
 import os
@@ -23,7 +24,7 @@ import subprocess
 import time
 from types import TracebackType
 
-__all__ = ["BASE", "Slapd", "group", "person"]
+__all__ = ["BASE", "STRANGE", "Slapd", "group", "person"]
 
 BASE = "dc=example,dc=org"
 #: Of whoever may do everything, when the tree is made.
@@ -44,8 +45,19 @@ def group(name: str) -> str:
     return f"cn={name},ou=groups,{BASE}"
 
 
+#: Somebody whose name contains all that has a meaning in DNs or filters.
+STRANGE = 'Zoë (x),*+="#;\\'
+_STRANGE_DN = f"uid={''.join(f'{chr(92)}{b:02x}' for b in STRANGE.encode())},ou=people,{BASE}"
+
+
 def _entry(dn: str, *lines: str) -> str:
-    return "\n".join([f"dn: {dn}", *lines, "", ""])
+    return "\n".join([f"dn: {dn}", *map(_line, lines), "", ""])
+
+
+def _line(line: str) -> str:
+    """A line of LDIF, which is ASCII."""
+    key, _, value = line.partition(": ")
+    return line if line.isascii() else f"{key}:: {base64.b64encode(value.encode()).decode()}"
 
 
 def _person(dn: str, name: str, *more: str) -> str:
@@ -55,7 +67,6 @@ def _person(dn: str, name: str, *more: str) -> str:
         f"uid: {name}",
         f"cn: {name}",
         f"sn: {name}",
-        f"mail: {name}@example.org",
         f"userPassword: {name}-pw",
         *more,
     )
@@ -79,6 +90,7 @@ _TREE = "".join(
         # Some directories tell of groups at the users only.
         _person(person("bob"), "bob", f"memberOf: {group('virtual')}"),
         _person(f"cn=Carol C,ou=admins,{BASE}", "carol"),
+        _person(_STRANGE_DN, STRANGE),
         # Two of one name, in different places.
         _person(person("twin"), "twin"),
         _person(f"uid=twin,ou=admins,{BASE}", "twin"),
@@ -88,6 +100,7 @@ _TREE = "".join(
             "cn: ops",
             f"member: {person('alice')}",
             f"member: cn=Carol C,ou=admins,{BASE}",
+            f"member: {_STRANGE_DN}",
         ),
         _entry(
             group("unique"),
