@@ -8,8 +8,9 @@ import { wordsFor } from "./filter.js";
 import { icon } from "./icons.js";
 import { age, number, plural, setAge, text, timeOf } from "./words.js";
 
-/** Tiles of one provider before one has to ask for more. */
+/** Tiles of one provider, and hosts in trouble, before one has to ask for more. */
 const FIRST_TILES = 240;
+const FIRST_TROUBLED = 100;
 
 /** @typedef {{key: string, provider: string, host: any, state: string, maintenance: any}} Host */
 
@@ -22,7 +23,9 @@ export function hosts(model, view) {
   const section = byId("hosts");
   const troubled = h("ul", { class: "troubled", "aria-label": "Hosts that are not in service" });
   const groups = h("div", { class: "groups" });
-  body.append(troubled, groups);
+  const moreTroubled = h("button", { type: "button", class: "quiet more", click: () => { allTroubled = true; draw(); } });
+  let allTroubled = false;
+  body.append(troubled, moreTroubled, groups);
   /** @type {Set<string>} */
   const opened = new Set();
   const show = (/** @type {Host} */ one) => {
@@ -35,7 +38,11 @@ export function hosts(model, view) {
     const all = hostsOf(model);
     section.hidden = !all.length;
     say(byId("hosts-count"), summary(all));
-    keyed(troubled, all.filter((one) => one.state !== "up"), (one) => one.key, (one) => troubleRow(one, show), updateTrouble);
+    const out = all.filter((one) => one.state !== "up");
+    const shown = allTroubled ? out : out.slice(0, FIRST_TROUBLED);
+    moreTroubled.hidden = shown.length === out.length;
+    say(moreTroubled, `Show all ${number(out.length)}`);
+    keyed(troubled, shown, (one) => one.key, (one) => troubleRow(one, show), updateTrouble);
     troubled.hidden = !troubled.childElementCount;
     const up = new Map();
     for (const one of all) {
@@ -64,7 +71,7 @@ function hostsOf(model) {
     for (const host of provider.hosts ?? []) {
       const maintenance = host.maintenance ?? provider.maintenance ?? null;
       const state = maintenance ? "maintenance" : host.state in RANK ? host.state : "unknown";
-      const key = [provider.name, host.pool, host.hostname, host.port].map(text).join("\n");
+      const key = [provider.name, host.pool, host.hostname, host.port, host.username].map(text).join("\n");
       found.push({ key, provider: provider.name, host, state, maintenance });
     }
   }
