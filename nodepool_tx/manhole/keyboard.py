@@ -58,6 +58,7 @@ class Keyboard:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._waiting = ""
         self._pasted: str | None = None
+        self._returned = False
 
     def feed(self, data: bytes) -> list[Key]:
         """The keys that are complete now."""
@@ -70,9 +71,9 @@ class Keyboard:
             elif self._waiting[0] != "\x1b":
                 letter, self._waiting = self._waiting[0], self._waiting[1:]
                 # A line's end may come as two characters.
-                if letter == "\r" and self._waiting.startswith("\n"):
-                    self._waiting = self._waiting[1:]
-                keys += _plain(letter)
+                if not (letter == "\n" and self._returned):
+                    keys += _plain(letter)
+                self._returned = letter == "\r"
             elif not self._take_sequence(keys):
                 break
         return keys

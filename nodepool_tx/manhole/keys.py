@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
-from twisted.conch.ssh.keys import BadKeyError, EncryptedKeyError, Key
+from twisted.conch.ssh.keys import EncryptedKeyError, Key
 from twisted.logger import Logger
 
 __all__ = ["AuthorizedKeys", "UnusableKey", "host_key"]
@@ -35,13 +35,15 @@ def host_key(path: str) -> Key:
         if not os.path.lexists(path):
             _make(path)
         data = _read(path, others=0o077)
+    except OSError as e:
+        raise UnusableKey(f"the host key {path} cannot be used: {e.strerror or e}") from None
+    try:
         key: Key = Key.fromString(data)
     except EncryptedKeyError:
         raise UnusableKey(f"the host key {path} has a passphrase") from None
-    except (BadKeyError, ValueError, TypeError, KeyError, IndexError):
+    except Exception:
+        # The parser fails in many ways on what is no key.
         raise UnusableKey(f"the host key {path} is no private key") from None
-    except OSError as e:
-        raise UnusableKey(f"the host key {path} cannot be used: {e.strerror or e}") from None
     if key.isPublic() or key.type() != "Ed25519":
         raise UnusableKey(f"the host key {path} is no private key of type ed25519")
     return key

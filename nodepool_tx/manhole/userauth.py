@@ -86,6 +86,12 @@ class UserAuth(SSHService):
     def _address(self) -> str:
         return str(self.transport.transport.getPeer().host)
 
+    def packetReceived(self, messageNum: int, packet: bytes) -> None:
+        try:
+            super().packetReceived(messageNum, packet)
+        except (struct.error, IndexError):
+            self._give_up(b"that makes no sense")
+
     def ssh_USERAUTH_REQUEST(self, packet: bytes) -> None:
         """Somebody asks to be let in."""
         if self._busy is not None:
