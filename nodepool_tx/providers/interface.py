@@ -9,7 +9,7 @@ object.  At most one object for a name is not idle at any time: see
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import attrs
@@ -28,6 +28,7 @@ from nodepool_tx.providers.ownership import Ownerships
 from nodepool_tx.store.store import Store
 
 __all__ = [
+    "HasHosts",
     "Intervals",
     "Loop",
     "Measured",
@@ -127,6 +128,22 @@ class Measured(Protocol):
         """This launcher is the one that looks after the provider's nodes."""
 
     def measures(self) -> Measures: ...
+
+
+@runtime_checkable
+class HasHosts(Protocol):
+    """A provider of machines, so many perhaps that its status is made a few at a time."""
+
+    def brief(self) -> ProviderStatus:
+        """Its status without the machines."""
+
+    def hosts(self) -> Iterator[Mapping[str, Any]]:
+        """One entry per machine; each is made when it is asked for."""
+
+    def with_hosts(
+        self, brief: ProviderStatus, hosts: tuple[Mapping[str, Any], ...]
+    ) -> ProviderStatus:
+        """The whole status, put together."""
 
 
 @attrs.frozen

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from nodepool_tx.config.schema import UnavailableProvider
-from nodepool_tx.providers.interface import ProviderService, ProviderStatus
+from nodepool_tx.providers.interface import HasHosts, ProviderService, ProviderStatus
 from nodepool_tx.status.farm import Farm, pools_of
 from nodepool_tx.status.maintenance import maintenance_of_host, maintenance_of_provider
 
-__all__ = ["provider_names", "provider_status", "provider_statuses"]
+__all__ = ["gather_provider", "provider_names", "provider_status", "provider_statuses"]
 
 #: What the numbers of a resource are, where that is not just a count.
 UNITS = {"ram": "MB", "volume-gb": "GB"}
@@ -35,7 +35,30 @@ def provider_status(farm: Farm, name: str) -> dict[str, Any] | None:
     """One provider; None if there is none of that name."""
     service = farm.reloader.services().get(name)
     if service is not None:
-        return _running(farm, service)
+        return _running(farm, service, service.status())
+    return _not_running(farm, name)
+
+
+async def gather_provider(
+    farm: Farm, name: str, breathe: Callable[[], Awaitable[None]]
+) -> dict[str, Any] | None:
+    """The same in several turns of the reactor: there may be thousands of machines.
+
+    :param breathe: is awaited now and then.
+    """
+    service = farm.reloader.services().get(name)
+    if service is None:
+        return _not_running(farm, name)
+    if not isinstance(service, HasHosts):
+        return _running(farm, service, service.status())
+    hosts: list[Mapping[str, Any]] = []
+    for host in service.hosts():
+        hosts.append(host)
+        await breathe()
+    return _running(farm, service, service.with_hosts(service.brief(), tuple(hosts)))
+
+
+def _not_running(farm: Farm, name: str) -> dict[str, Any] | None:
     config = farm.reloader.config
     configured = config.providers.get(name) if config is not None else None
     if configured is None:
@@ -48,8 +71,7 @@ def provider_status(farm: Farm, name: str) -> dict[str, Any] | None:
     return _empty(farm, name, configured.driver, "not-started", why)
 
 
-def _running(farm: Farm, service: ProviderService) -> dict[str, Any]:
-    status = service.status()
+def _running(farm: Farm, service: ProviderService, status: ProviderStatus) -> dict[str, Any]:
     details = status.details
     return {
         "name": status.name,

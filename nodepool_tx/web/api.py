@@ -13,6 +13,7 @@ from nodepool_tx.history import MINUTES, History
 from nodepool_tx.model import NodeState
 from nodepool_tx.status.farm import Farm
 from nodepool_tx.status.nodes import NodeFilter, matching_nodes, node_status, shown_node
+from nodepool_tx.status.providers import gather_provider, provider_names
 from nodepool_tx.status.requests import (
     Reasons,
     request_status,
@@ -23,7 +24,8 @@ from nodepool_tx.web.answers import NotToBeHad, encode, send_json
 from nodepool_tx.web.explanations import Explanations
 from nodepool_tx.web.hub import Hub
 from nodepool_tx.web.parameters import bad_parameter, text_parameter, whole_parameter
-from nodepool_tx.web.slices import send_slices
+from nodepool_tx.web.slices import send_body, send_slices
+from nodepool_tx.web.turns import Turns
 
 __all__ = [
     "DEFAULT",
@@ -33,6 +35,7 @@ __all__ = [
     "send_history",
     "send_node",
     "send_nodes",
+    "send_providers",
     "send_request",
     "send_requests",
 ]
@@ -99,6 +102,20 @@ def send_request(request: Request, farm: Farm, request_id: str) -> bytes:
     if found is None:
         raise NotToBeHad(404, "not found", f"there is no request {request_id}")
     return send_json(request, found)
+
+
+async def send_providers(request: Request, farm: Farm) -> bytes | None:
+    """All providers; those with very many hosts in several turns."""
+    turns = Turns(farm.clock)
+    pieces: list[bytes] = []
+    for name in sorted(provider_names(farm)):
+        status = await gather_provider(farm, name, turns.breathe)
+        if status is not None:
+            pieces.append(encode(status))
+        await turns.breathe()
+    return await send_body(
+        request, farm.clock, b'{"providers":[%s]}' % b",".join(pieces), "application/json"
+    )
 
 
 async def send_explanation(

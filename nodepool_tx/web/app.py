@@ -17,7 +17,6 @@ from nodepool_tx.status.health import Health, all_started
 from nodepool_tx.status.images import image_statuses
 from nodepool_tx.status.maintenance import all_maintenance
 from nodepool_tx.status.process import process_status
-from nodepool_tx.status.providers import provider_statuses
 from nodepool_tx.status.reloads import reload_statuses
 from nodepool_tx.web import api
 from nodepool_tx.web.answers import NotToBeHad, send_json, send_text
@@ -155,8 +154,8 @@ class WebApp:
     def _explanation(self, request: Request, request_id: str) -> Deferred[bytes]:
         return Deferred.fromCoroutine(api.send_explanation(request, self._explanations, request_id))
 
-    def _providers(self, request: Request) -> bytes:
-        return send_json(request, {"providers": provider_statuses(self._farm)})
+    def _providers(self, request: Request) -> Deferred[bytes | None]:
+        return Deferred.fromCoroutine(api.send_providers(request, self._farm))
 
     def _maintenance(self, request: Request) -> bytes:
         return send_json(request, {"maintenance": all_maintenance(self._farm)})

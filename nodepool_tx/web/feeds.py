@@ -17,7 +17,7 @@ from nodepool_tx.model import RequestState
 from nodepool_tx.status.farm import Farm
 from nodepool_tx.status.nodes import shown_node
 from nodepool_tx.status.process import process_status
-from nodepool_tx.status.providers import provider_names, provider_status
+from nodepool_tx.status.providers import gather_provider, provider_names
 from nodepool_tx.status.reloads import reload_statuses
 from nodepool_tx.status.requests import Reasons, request_status
 from nodepool_tx.store.nodes import NodeChange
@@ -196,7 +196,7 @@ class _ProvidersFeed(_Following):
         names = provider_names(self._farm)
         shown: list[dict[str, Any]] = []
         for name in sorted(names if everything else names & changed):
-            status = provider_status(self._farm, name)
+            status = await gather_provider(self._farm, name, turns.breathe)
             if status is not None and self._told.get(name) != (lasting := _lasting(status)):
                 self._told[name] = lasting
                 shown.append(status)

@@ -28,7 +28,7 @@ from nodepool_tx.status.images import build_list, image_status_list, upload_list
 from nodepool_tx.web.answers import NotToBeHad
 from nodepool_tx.web.negotiation import best_offer
 from nodepool_tx.web.parameters import text_parameter
-from nodepool_tx.web.slices import send_slices
+from nodepool_tx.web.slices import send_body
 from nodepool_tx.web.turns import Turns
 from nodepool_tx.work import shielded
 
@@ -42,9 +42,6 @@ CHUNK = 50
 
 #: What a list can be had as, the form for browsers and everybody else first.
 OFFERS = ("text/html", "text/plain", "application/json")
-
-#: Bytes handed to a connection at a time.
-PIECE = 64 * 1024
 
 #: Bytes of answers that are kept.
 MOST_KEPT = 16 * 1024 * 1024
@@ -140,13 +137,7 @@ class Lists:
             request.setHeader("Last-Modified", formatdate(int(answer.made), usegmt=True))
         if unchanged:
             return b""
-        body = answer.body
-        request.setHeader("Content-Length", str(len(body)))
-        if len(body) <= PIECE:
-            return body
-        pieces = (body[at : at + PIECE] for at in range(0, len(body), PIECE))
-        await send_slices(request, self._farm.clock, pieces, 1)
-        return None
+        return await send_body(request, self._farm.clock, answer.body, content_type)
 
     async def _get(self, key: tuple[Any, ...]) -> _Answer:
         """The answer, at most a second old; made once for all who wait for it."""

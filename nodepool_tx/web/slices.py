@@ -17,7 +17,10 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTim
 from twisted.web.server import Request
 from zope.interface import implementer
 
-__all__ = ["PATIENCE", "send_slices"]
+__all__ = ["PATIENCE", "send_body", "send_slices"]
+
+#: Bytes of a long body that are handed to the connection at a time.
+PIECE = 64 * 1024
 
 #: Seconds after which a client that reads nothing is given up.
 PATIENCE = 60.0
@@ -35,6 +38,24 @@ def send_slices(
     slices = _Slices(request, clock, pieces, per_slice)
     slices.begin()
     return slices.done
+
+
+async def send_body(
+    request: Request, clock: IReactorTime, body: bytes, content_type: str
+) -> bytes | None:
+    """Headers for a body that is there already, and the body if it is short.
+
+    A long one is written, no faster than it is read.
+    """
+    request.setHeader("Content-Type", content_type)
+    if not request.responseHeaders.hasHeader("Cache-Control"):
+        request.setHeader("Cache-Control", "no-store")
+    request.setHeader("Content-Length", str(len(body)))
+    if len(body) <= PIECE:
+        return body
+    pieces = (body[at : at + PIECE] for at in range(0, len(body), PIECE))
+    await send_slices(request, clock, pieces, 1)
+    return None
 
 
 @implementer(IPushProducer)

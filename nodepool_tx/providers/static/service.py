@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import attrs
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
@@ -319,10 +320,27 @@ class StaticProviderService(MultiService):
         )
 
     def status(self) -> ProviderStatus:
-        under_way = (*self._reconciler.tasks(), *self._handout.tasks())
-        hosts = host_statuses(
+        return self.with_hosts(self.brief(), tuple(self.hosts()))
+
+    def hosts(self) -> Iterator[Mapping[str, Any]]:
+        """See :meth:`nodepool_tx.providers.interface.HasHosts`."""
+        return host_statuses(
             self._desired, self._reconciler, self._context.store.nodes, self._withdrawn.record
         )
+
+    def with_hosts(
+        self, brief: ProviderStatus, hosts: tuple[Mapping[str, Any], ...]
+    ) -> ProviderStatus:
+        """See :meth:`nodepool_tx.providers.interface.HasHosts`."""
+        return attrs.evolve(
+            brief,
+            details={**brief.details, "hosts": hosts},
+            troubles=(*brief.troubles, *troubles(hosts)),
+        )
+
+    def brief(self) -> ProviderStatus:
+        """See :meth:`nodepool_tx.providers.interface.HasHosts`."""
+        under_way = (*self._reconciler.tasks(), *self._handout.tasks())
         return ProviderStatus(
             name=self.config.name,
             driver=self.config.driver,
@@ -333,12 +351,11 @@ class StaticProviderService(MultiService):
                 *(entry for pool in self._pools for entry in pool.in_flight()),
             ),
             details={
-                "hosts": hosts,
                 "maintenance": shown(self._withdrawn.whole),
                 "last_full_look": self._everything.last_success,
             },
             waiting=tuple(f"{pool.name}: {line}" for pool in self._pools for line in pool.waits()),
-            troubles=(*self._withdrawn.lines(), *troubles(hosts)),
+            troubles=self._withdrawn.lines(),
         )
 
     def explain(self, request_id: str) -> tuple[PoolExplanation, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from nodepool_tx.model import Maintenance, NodeState
@@ -33,15 +33,13 @@ def host_statuses(
     reconciler: Reconciler,
     table: NodeTable,
     withdrawn: Callable[[Identity], Maintenance | None],
-) -> tuple[dict[str, Any], ...]:
-    """One entry per machine, in the order of the configuration.
+) -> Iterator[dict[str, Any]]:
+    """One entry per machine, in the order of the configuration, made as it is asked for.
 
     :param withdrawn: by which record a machine is out of service.
     """
-    return tuple(
-        {**_host(host, reconciler, table), "maintenance": shown(withdrawn(host.identity))}
-        for host in desired.hosts.values()
-    )
+    for host in desired.hosts.values():
+        yield {**_host(host, reconciler, table), "maintenance": shown(withdrawn(host.identity))}
 
 
 def troubles(hosts: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
