@@ -38,7 +38,10 @@ export async function get(path, patience) {
   return body;
 }
 
-/** What the dashboard can do without: null where the server does not offer it. @param {string} path */
+/**
+ * What the dashboard can do without: null where the server does not offer it.
+ * @param {string} path
+ */
 async function optional(path) {
   try {
     return await get(path);
@@ -77,7 +80,8 @@ export const requests = () => all("requests");
 export const providers = async () => (await get("/api/providers")).providers;
 export const reloads = () => optional("/api/reloads");
 export const images = () => optional("/api/images");
-export const history = (/** @type {number} */ minutes) => optional(`/api/history?minutes=${minutes}`);
+export const history = (/** @type {number} */ minutes) =>
+  optional(`/api/history?minutes=${minutes}`);
 export const explanation = (/** @type {string} */ id) =>
   get(`/api/requests/${encodeURIComponent(id)}/explanation`);
 

@@ -6,7 +6,9 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** @typedef {Node | string | number | null | undefined | false | any[]} Child lists may hold lists */
+/**
+ * @typedef {Node | string | number | null | undefined | false | any[]} Child lists may hold lists
+ */
 
 /** @param {Element} element @param {Child[]} children */
 function fill(element, children) {
@@ -62,7 +64,11 @@ export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Put these into an element, in place of what is there. @param {Element} element @param {...Child} children */
+/**
+ * Put these into an element, in place of what is there.
+ * @param {Element} element
+ * @param {...Child} children
+ */
 export function replace(element, ...children) {
   element.replaceChildren();
   fill(element, children);

@@ -14,7 +14,13 @@ export function figures(model) {
       list,
       figuresOf(model),
       (one) => one.name,
-      (one) => h("div", { class: "figure" }, h("dt", {}, one.name), h("dd", {}, h("b", {}), h("span", { class: "note" }))),
+      (one) =>
+        h(
+          "div",
+          { class: "figure" },
+          h("dt", {}, one.name),
+          h("dd", {}, h("b", {}), h("span", { class: "note" })),
+        ),
       (element, one) => {
         element.className = `figure ${one.tone ?? ""}`;
         say(element.querySelector("b"), number(one.value));
@@ -43,8 +49,10 @@ export function figures(model) {
  */
 function figuresOf(model) {
   const states = new Map();
-  for (const node of model.nodes.values()) states.set(node.state, (states.get(node.state) ?? 0) + 1);
-  const of = (/** @type {string[]} */ ...names) => names.reduce((sum, name) => sum + (states.get(name) ?? 0), 0);
+  for (const node of model.nodes.values())
+    states.set(node.state, (states.get(node.state) ?? 0) + 1);
+  const of = (/** @type {string[]} */ ...names) =>
+    names.reduce((sum, name) => sum + (states.get(name) ?? 0), 0);
   const total = model.nodes.size;
 
   let waiting = 0;
@@ -73,14 +81,27 @@ function figuresOf(model) {
   const held = of("hold");
   return [
     { name: "Nodes", value: total, note: held ? `${number(held)} held` : "" },
-    { name: "In use", value: of("in-use"), note: total ? `${Math.round((100 * of("in-use")) / total)} %` : "" },
+    {
+      name: "In use",
+      value: of("in-use"),
+      note: total ? `${Math.round((100 * of("in-use")) / total)} %` : "",
+    },
     { name: "Ready", value: of("ready") },
     { name: "Building", value: of("init", "building", "testing") },
-    { name: "Requests", value: waiting, since: waiting ? oldest : null, note: served ? "" : "none waits" },
+    {
+      name: "Requests",
+      value: waiting,
+      since: waiting ? oldest : null,
+      note: served ? "" : "none waits",
+    },
     {
       name: "Hosts down",
       value: down,
-      note: maintained ? `${number(maintained)} in maintenance` : hosts ? `of ${number(hosts)}` : "no static hosts",
+      note: maintained
+        ? `${number(maintained)} in maintenance`
+        : hosts
+          ? `of ${number(hosts)}`
+          : "no static hosts",
       tone: down ? "bad" : undefined,
     },
     {

@@ -33,8 +33,12 @@ const haystacks = new WeakMap();
 function haystack(node) {
   let found = haystacks.get(node);
   if (found === undefined) {
-    found = Object.values(FIELDS).map((field) => text(field(node))).join("\n").toLowerCase();
-    found += `\n${text(node.hold_job)}\n${text(node.external_id)}\n${text(node.requestor)}`.toLowerCase();
+    found = Object.values(FIELDS)
+      .map((field) => text(field(node)))
+      .join("\n")
+      .toLowerCase();
+    found +=
+      `\n${text(node.hold_job)}\n${text(node.external_id)}\n${text(node.requestor)}`.toLowerCase();
     haystacks.set(node, found);
   }
   return found;
@@ -69,10 +73,16 @@ export function filterOf(words) {
   return (node) => tests.every((test) => test(node));
 }
 
-/** @param {Record<string, string | null | undefined>} pairs @returns {string} words that mean these */
+/**
+ * @param {Record<string, string | null | undefined>} pairs
+ * @returns {string} words that mean these
+ */
 export function wordsFor(pairs) {
   return Object.entries(pairs)
     .filter(([, value]) => value !== undefined && value !== null && value !== "")
-    .map(([key, value]) => `${key}:${/[\s",]/.test(String(value)) ? `"${String(value).replaceAll('"', "")}"` : value}`)
+    .map(
+      ([key, value]) =>
+        `${key}:${/[\s",]/.test(String(value)) ? `"${String(value).replaceAll('"', "")}"` : value}`,
+    )
     .join(" ");
 }

@@ -17,7 +17,10 @@ const MOST_TROUBLES = 4;
 /** @param {import("./model.js").Model} model @param {import("./view.js").View} view */
 export function fleet(model, view) {
   const body = byId("fleet-body");
-  replace(byId("fleet-legend"), LEGEND.map(([kind, words]) => h("li", {}, h("i", { class: `swatch ${kind}` }), words)));
+  replace(
+    byId("fleet-legend"),
+    LEGEND.map(([kind, words]) => h("li", {}, h("i", { class: `swatch ${kind}` }), words)),
+  );
   const show = (/** @type {Record<string, any>} */ pairs) => {
     view.set({ nodes: wordsFor(pairs) });
     byId("nodes").scrollIntoView({ block: "start" });
@@ -36,7 +39,16 @@ export function fleet(model, view) {
       names,
       (name) => name,
       (name) => section(name, show),
-      (element, name) => drawProvider(element, name, model.providers.get(name), counts.get(name) ?? new Map(), wishes, largest, show),
+      (element, name) =>
+        drawProvider(
+          element,
+          name,
+          model.providers.get(name),
+          counts.get(name) ?? new Map(),
+          wishes,
+          largest,
+          show,
+        ),
     );
     if (!names.length) replace(body, h("p", { class: "empty" }, "No providers."));
   });
@@ -102,19 +114,37 @@ function drawProvider(element, name, provider, counts, wishes, largest, show) {
     /** @type {Element} */ (element.querySelector(".notes")),
     notesOf(provider),
     (note) => note.tone + note.words,
-    (note) => h("li", { class: note.tone }, icon(note.tone), h("span", {}, note.words, note.since ? [" · ", age(note.since)] : null)),
+    (note) =>
+      h(
+        "li",
+        { class: note.tone },
+        icon(note.tone),
+        h("span", {}, note.words, note.since ? [" · ", age(note.since)] : null),
+      ),
   );
   const configured = new Map((provider?.pools ?? []).map((pool) => [pool.name, pool]));
   const names = [...new Set([...configured.keys(), ...counts.keys()])];
   keyed(
     /** @type {Element} */ (element.querySelector(".pools")),
-    names.map((pool) => ({ name: pool, pool: configured.get(pool), counts: counts.get(pool) ?? new Map() })),
+    names.map((pool) => ({
+      name: pool,
+      pool: configured.get(pool),
+      counts: counts.get(pool) ?? new Map(),
+    })),
     (pool) => pool.name,
     (pool) =>
       h(
         "div",
         { class: "pool" },
-        h("button", { type: "button", class: "link name", click: () => show({ provider: name, pool: pool.name }) }, pool.name),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "link name",
+            click: () => show({ provider: name, pool: pool.name }),
+          },
+          pool.name,
+        ),
         h("div", { class: "stack", "aria-hidden": "true" }),
         h("ul", { class: "chips", "aria-label": `${name} ${pool.name} by state` }),
       ),
@@ -122,7 +152,14 @@ function drawProvider(element, name, provider, counts, wishes, largest, show) {
   );
 }
 
-/** @param {Element} row @param {string} provider @param {Pool} pool @param {Wish[]} wishes @param {number} largest @param {(pairs: Record<string, any>) => void} show */
+/**
+ * @param {Element} row
+ * @param {string} provider
+ * @param {Pool} pool
+ * @param {Wish[]} wishes
+ * @param {number} largest
+ * @param {(pairs: Record<string, any>) => void} show
+ */
 function drawPool(row, provider, { name, pool, counts }, wishes, largest, show) {
   const stack = /** @type {HTMLElement} */ (row.querySelector(".stack"));
   const states = inOrder(counts);
@@ -131,7 +168,8 @@ function drawPool(row, provider, { name, pool, counts }, wishes, largest, show) 
     stack,
     states,
     ([state]) => state,
-    ([state]) => h("i", { class: kindOf(state), click: () => show({ provider, pool: name, state }) }),
+    ([state]) =>
+      h("i", { class: kindOf(state), click: () => show({ provider, pool: name, state }) }),
     (segment, [state, count]) => {
       segment.style.flexGrow = String(count);
       segment.title = `${number(count)} ${state}`;
@@ -141,16 +179,35 @@ function drawPool(row, provider, { name, pool, counts }, wishes, largest, show) 
   const extra = [];
   if (pool?.paused) extra.push("paused: at quota");
   const labels = new Set(pool?.labels ?? []);
-  const waiting = wishes.reduce((sum, wish) => (wish.labels.every((label) => labels.has(label)) ? sum + wish.count : sum), 0);
+  const waiting = wishes.reduce(
+    (sum, wish) => (wish.labels.every((label) => labels.has(label)) ? sum + wish.count : sum),
+    0,
+  );
   if (pool && waiting) extra.push(`${plural(waiting, "request")} could be served here`);
   keyed(
     chips,
-    [...states.map(([state, count]) => ({ state, count, words: "" })), ...extra.map((words) => ({ state: "", count: 0, words }))],
+    [
+      ...states.map(([state, count]) => ({ state, count, words: "" })),
+      ...extra.map((words) => ({ state: "", count: 0, words })),
+    ],
     (chip) => chip.state || `- ${chip.words}`,
     (chip) =>
       chip.state
-        ? h("li", {}, h("button", { type: "button", class: "chip", click: () => show({ provider, pool: name, state: chip.state }) },
-            h("i", { class: `swatch ${kindOf(chip.state)}`, "aria-hidden": "true" }), h("b", {}), ` ${chip.state}`))
+        ? h(
+            "li",
+            {},
+            h(
+              "button",
+              {
+                type: "button",
+                class: "chip",
+                click: () => show({ provider, pool: name, state: chip.state }),
+              },
+              h("i", { class: `swatch ${kindOf(chip.state)}`, "aria-hidden": "true" }),
+              h("b", {}),
+              ` ${chip.state}`,
+            ),
+          )
         : h("li", { class: "muted" }, chip.words),
     (element, chip) => {
       const figure = element.querySelector("b");
@@ -166,27 +223,56 @@ function factsOf(provider) {
   const facts = [provider.driver];
   if (provider.phase && !["running", "active"].includes(provider.phase)) facts.push(provider.phase);
   if (provider.owner === false) facts.push("stands by");
-  else if (typeof provider.owner === "string" && provider.owner) facts.push(`owner ${provider.owner}`);
+  else if (typeof provider.owner === "string" && provider.owner)
+    facts.push(`owner ${provider.owner}`);
   if (provider.launching) facts.push(`${number(provider.launching)} launching`);
   if (provider.deleting) facts.push(`${number(provider.deleting)} deleting`);
   return facts.map(text).filter(Boolean).join(" · ");
 }
 
-/** @param {any} provider @returns {{tone: import("./icons.js").Tone, words: string, since?: number}[]} */
+/**
+ * @param {any} provider
+ * @returns {{tone: import("./icons.js").Tone, words: string, since?: number}[]}
+ */
 function notesOf(provider) {
   if (!provider) return [];
   const notes = [];
   if (provider.maintenance) {
     const { mode, reason, by, since, until } = provider.maintenance;
-    notes.push({ tone: /** @type {const} */ ("off"), words: [mode === "drain" ? "draining" : "in maintenance", reason, by && `by ${by}`, until && `until ${timeOf(until)}`].filter(Boolean).map(text).join(" · "), since });
+    notes.push({
+      tone: /** @type {const} */ ("off"),
+      words: [
+        mode === "drain" ? "draining" : "in maintenance",
+        reason,
+        by && `by ${by}`,
+        until && `until ${timeOf(until)}`,
+      ]
+        .filter(Boolean)
+        .map(text)
+        .join(" · "),
+      since,
+    });
   }
   // Hosts out of service are shown as such, further below.
-  const out = (provider.hosts ?? []).filter((host) => host.state === "down" || host.maintenance).map((host) => text(host.hostname));
-  const troubles = (provider.troubles ?? []).map(lineOf).filter((line) => !out.some((host) => line.includes(host)));
-  for (const words of troubles.slice(0, MOST_TROUBLES)) notes.push({ tone: /** @type {const} */ ("warn"), words });
-  if (troubles.length > MOST_TROUBLES) notes.push({ tone: /** @type {const} */ ("warn"), words: `and ${number(troubles.length - MOST_TROUBLES)} more` });
+  const out = (provider.hosts ?? [])
+    .filter((host) => host.state === "down" || host.maintenance)
+    .map((host) => text(host.hostname));
+  const troubles = (provider.troubles ?? [])
+    .map(lineOf)
+    .filter((line) => !out.some((host) => line.includes(host)));
+  for (const words of troubles.slice(0, MOST_TROUBLES))
+    notes.push({ tone: /** @type {const} */ ("warn"), words });
+  if (troubles.length > MOST_TROUBLES)
+    notes.push({
+      tone: /** @type {const} */ ("warn"),
+      words: `and ${number(troubles.length - MOST_TROUBLES)} more`,
+    });
   for (const task of provider.tasks ?? []) {
-    if (task.seconds >= 60) notes.push({ tone: /** @type {const} */ ("busy"), words: `${text(task.what)} for ${span(task.seconds)}` });
+    if (task.seconds >= 60)
+      notes.push({
+        tone: /** @type {const} */ ("busy"),
+        words: `${text(task.what)} for ${span(task.seconds)}`,
+      });
   }
   return notes;
 }

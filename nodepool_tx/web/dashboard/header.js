@@ -22,8 +22,16 @@ export function header(model, live) {
     say(byId("version"), `nodepool_tx ${text(status.version)}`);
     // What was well when it was last seen is not known to be well.
     const stale = model.connection.state === "reconnecting";
-    const shown = pillsOf(status, model.health).map((pill) => (stale ? { ...pill, tone: /** @type {Tone} */ ("unknown") } : pill));
-    keyed(pills, shown, (pill) => pill.name, () => h("li", { class: "pill" }), paint);
+    const shown = pillsOf(status, model.health).map((pill) =>
+      stale ? { ...pill, tone: /** @type {Tone} */ ("unknown") } : pill,
+    );
+    keyed(
+      pills,
+      shown,
+      (pill) => pill.name,
+      () => h("li", { class: "pill" }),
+      paint,
+    );
   });
 
   const drawConnection = () => {
@@ -34,10 +42,16 @@ export function header(model, live) {
   model.on(["connection"], drawConnection);
 
   const drawBanners = () => {
-    keyed(banners, bannersOf(model), (one) => one.key, (one) => banner(one, live), (element, one) => {
-      const words = element.querySelector(".words");
-      if (words) say(words, one.words);
-    });
+    keyed(
+      banners,
+      bannersOf(model),
+      (one) => one.key,
+      (one) => banner(one, live),
+      (element, one) => {
+        const words = element.querySelector(".words");
+        if (words) say(words, one.words);
+      },
+    );
   };
   model.on(["status", "connection", "reloads"], drawBanners);
   return () => {
@@ -46,7 +60,11 @@ export function header(model, live) {
   };
 }
 
-/** @param {any} status @param {any} health @returns {{name: string, tone: Tone, words: string, title?: string}[]} */
+/**
+ * @param {any} status
+ * @param {any} health
+ * @returns {{name: string, tone: Tone, words: string, title?: string}[]}
+ */
 function pillsOf(status, health) {
   const found = [];
   if (health) {
@@ -56,27 +74,46 @@ function pillsOf(status, health) {
       tone: /** @type {Tone} */ (health.ready ? "good" : "bad"),
       words: health.ready ? "ready" : `not ready: ${reasons.join("; ")}`,
       title: (health.loops ?? [])
-        .map((loop) => `${loop.name}: ${loop.healthy ? "well" : "late"}, last ${span(loop.last_success_age ?? NaN)} ago`)
+        .map(
+          (loop) =>
+            `${loop.name}: ${loop.healthy ? "well" : "late"}, last ${span(loop.last_success_age ?? NaN)} ago`,
+        )
         .join("\n"),
     });
   }
   const zk = status.zookeeper ?? {};
-  const latency = typeof zk.latency_ms === "number" ? ` ${zk.latency_ms.toFixed(zk.latency_ms < 10 ? 1 : 0)} ms` : "";
+  const latency =
+    typeof zk.latency_ms === "number"
+      ? ` ${zk.latency_ms.toFixed(zk.latency_ms < 10 ? 1 : 0)} ms`
+      : "";
   found.push({
     name: "zookeeper",
     tone: /** @type {Tone} */ (zk.state === "connected" ? "good" : "bad"),
     words: `ZooKeeper ${text(zk.state)}${latency}`,
     title: text(zk.servers),
   });
-  if (status.reload?.running) found.push({ name: "reload", tone: /** @type {Tone} */ ("busy"), words: "reloading" });
+  if (status.reload?.running)
+    found.push({ name: "reload", tone: /** @type {Tone} */ ("busy"), words: "reloading" });
   const components = status.launchers ?? [];
-  const kinds = ["launcher", "builder"].map((kind) => [kind, components.filter((one) => (one.kind ?? "launcher") === kind).length]);
+  const kinds = ["launcher", "builder"].map((kind) => [
+    kind,
+    components.filter((one) => (one.kind ?? "launcher") === kind).length,
+  ]);
   if (components.length) {
     found.push({
       name: "launchers",
-      tone: /** @type {Tone} */ (components.every((one) => one.state === "running") ? "good" : "warn"),
-      words: kinds.filter(([, count]) => count).map(([kind, count]) => plural(Number(count), String(kind))).join(", "),
-      title: components.map((one) => [one.kind, one.hostname, one.version, one.state].filter(Boolean).map(text).join(" ")).join("\n"),
+      tone: /** @type {Tone} */ (
+        components.every((one) => one.state === "running") ? "good" : "warn"
+      ),
+      words: kinds
+        .filter(([, count]) => count)
+        .map(([kind, count]) => plural(Number(count), String(kind)))
+        .join(", "),
+      title: components
+        .map((one) =>
+          [one.kind, one.hostname, one.version, one.state].filter(Boolean).map(text).join(" "),
+        )
+        .join("\n"),
     });
   }
   return found;
@@ -111,24 +148,37 @@ function bannersOf(model) {
   const { state, since, retryAt } = model.connection;
   if (state === "reconnecting") {
     const pause = retryAt ? Math.max(0, Math.ceil((retryAt - Date.now()) / 1000)) : 0;
+    const again = pause ? `Trying again in ${pause} s` : "Trying again";
     found.push({
       key: "connection",
       tone: /** @type {Tone} */ ("bad"),
-      words: `The launcher does not answer; what you see is of ${timeOf(since / 1000)}. Trying again${pause ? ` in ${pause} s` : ""}.`,
+      words: `The launcher does not answer; what you see is of ${timeOf(since / 1000)}. ${again}.`,
       action: "Try now",
     });
   }
   const zk = model.status?.zookeeper?.state;
   if (zk && zk !== "connected") {
-    found.push({ key: "zookeeper", tone: /** @type {Tone} */ ("bad"), words: `The launcher's connection to ZooKeeper is ${text(zk)}; nothing is decided meanwhile.` });
+    found.push({
+      key: "zookeeper",
+      tone: /** @type {Tone} */ ("bad"),
+      words: `The launcher's connection to ZooKeeper is ${text(zk)}; nothing is decided meanwhile.`,
+    });
   }
   const errors = model.status?.reload?.errors ?? model.reloads?.errors ?? [];
   for (const error of errors.slice(0, 5)) {
     const words = errorWords(error);
-    found.push({ key: `config ${words}`, tone: /** @type {Tone} */ ("bad"), words: `Configuration refused, the old one stays in force: ${words}` });
+    found.push({
+      key: `config ${words}`,
+      tone: /** @type {Tone} */ ("bad"),
+      words: `Configuration refused, the old one stays in force: ${words}`,
+    });
   }
   if (errors.length > 5) {
-    found.push({ key: "config more", tone: /** @type {Tone} */ ("bad"), words: `… and ${number(errors.length - 5)} more errors in the configuration` });
+    found.push({
+      key: "config more",
+      tone: /** @type {Tone} */ ("bad"),
+      words: `… and ${number(errors.length - 5)} more errors in the configuration`,
+    });
   }
   return found;
 }
@@ -136,7 +186,9 @@ function bannersOf(model) {
 /** @param {any} error @returns {string} with file and line, as it came */
 export function errorWords(error) {
   if (typeof error === "string") return error;
-  const place = [error.file, error.line].filter((part) => part !== null && part !== undefined && part !== "");
+  const place = [error.file, error.line].filter(
+    (part) => part !== null && part !== undefined && part !== "",
+  );
   const parts = [place.map(text).join(":"), text(error.path), text(error.message)].filter(Boolean);
   return parts.join(": ") || text(error);
 }

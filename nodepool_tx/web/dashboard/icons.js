@@ -7,7 +7,14 @@ import { svg } from "./dom.js";
 const SHAPES = {
   good: () => svg("circle", { cx: 6, cy: 6, r: 4.5, fill: "currentColor" }),
   unknown: () =>
-    svg("circle", { cx: 6, cy: 6, r: 3.8, fill: "none", stroke: "currentColor", "stroke-width": 2 }),
+    svg("circle", {
+      cx: 6,
+      cy: 6,
+      r: 3.8,
+      fill: "none",
+      stroke: "currentColor",
+      "stroke-width": 2,
+    }),
   warn: () => svg("path", { d: "M6 1 11.5 11H.5Z", fill: "currentColor" }),
   bad: () => svg("path", { d: "M2 2h8v8H2Z", fill: "currentColor" }),
   off: () => svg("path", { d: "M6 .5 11.5 6 6 11.5.5 6Z", fill: "currentColor" }),

@@ -35,8 +35,15 @@ images(model);
 const openSheet = sheet(model, view);
 
 model.on(["requests", "status", "connection"], () => {
-  const waiting = [...model.requests.values()].filter((one) => one.state === "requested" || one.state === "pending").length;
-  const state = model.connection.state === "reconnecting" ? "stale · " : waiting ? `${plural(waiting, "request")} · ` : "";
+  const waiting = [...model.requests.values()].filter(
+    (one) => one.state === "requested" || one.state === "pending",
+  ).length;
+  const state =
+    model.connection.state === "reconnecting"
+      ? "stale · "
+      : waiting
+        ? `${plural(waiting, "request")} · `
+        : "";
   document.title = `${state}nodepool ${text(model.status?.hostname)}`.trim();
 });
 

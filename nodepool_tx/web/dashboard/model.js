@@ -7,7 +7,9 @@
  */
 import { setClock } from "./words.js";
 
-/** @typedef {"status"|"nodes"|"requests"|"providers"|"history"|"reloads"|"images"|"health"|"connection"|"view"} Topic */
+/**
+ * @typedef {"status"|"nodes"|"requests"|"providers"|"history"|"reloads"|"images"|"health"|"connection"|"view"} Topic
+ */
 
 export class Model {
   constructor() {
@@ -91,7 +93,11 @@ export class Model {
    * @param {number} [since] what is shown is of this time, milliseconds
    */
   setConnection(state, retryAt = null, since = Date.now()) {
-    this.connection = { state, since: state === this.connection.state ? this.connection.since : since, retryAt };
+    this.connection = {
+      state,
+      since: state === this.connection.state ? this.connection.since : since,
+      retryAt,
+    };
     this.touch("connection");
   }
 }

@@ -22,13 +22,25 @@ const placeOf = (node) => node.hostname || node.public_ipv4 || node.private_ipv4
 
 /** @type {import("./table.js").Column<any>[]} */
 const COLUMNS = [
-  { name: "id", title: "Node", kind: "c-id", value: (n) => n.id, draw: (cell, n) => say(cell, text(n.id)) },
+  {
+    name: "id",
+    title: "Node",
+    kind: "c-id",
+    value: (n) => n.id,
+    draw: (cell, n) => say(cell, text(n.id)),
+  },
   {
     name: "state",
     title: "State",
     kind: "c-state",
     value: (n) => orderOf(n.state),
-    draw: (cell, n) => replace(cell, h("i", { class: `swatch ${kindOf(n.state)}`, "aria-hidden": "true" }), text(n.state), n.locked ? h("span", { class: "lock" }, "locked") : null),
+    draw: (cell, n) =>
+      replace(
+        cell,
+        h("i", { class: `swatch ${kindOf(n.state)}`, "aria-hidden": "true" }),
+        text(n.state),
+        n.locked ? h("span", { class: "lock" }, "locked") : null,
+      ),
   },
   {
     name: "age",
@@ -40,12 +52,36 @@ const COLUMNS = [
       setAge(/** @type {HTMLElement} */ (cell.firstElementChild), n.since);
     },
   },
-  { name: "provider", title: "Provider", kind: "c-provider", value: (n) => `${text(n.provider)}/${text(n.pool)}`, draw: plain((n) => [n.provider, n.pool].filter(Boolean).join("/")) },
-  { name: "labels", title: "Labels", kind: "c-labels", value: (n) => text(n.labels), draw: plain((n) => n.labels) },
+  {
+    name: "provider",
+    title: "Provider",
+    kind: "c-provider",
+    value: (n) => `${text(n.provider)}/${text(n.pool)}`,
+    draw: plain((n) => [n.provider, n.pool].filter(Boolean).join("/")),
+  },
+  {
+    name: "labels",
+    title: "Labels",
+    kind: "c-labels",
+    value: (n) => text(n.labels),
+    draw: plain((n) => n.labels),
+  },
   { name: "host", title: "Host", kind: "c-host", value: (n) => placeOf(n), draw: plain(placeOf) },
   { name: "az", title: "Zone", kind: "c-az", value: (n) => n.az, draw: plain((n) => n.az) },
-  { name: "request", title: "Request", kind: "c-allocated", value: (n) => n.allocated_to, draw: plain((n) => n.allocated_to) },
-  { name: "comment", title: "Comment", kind: "c-comment", value: (n) => n.hold_job || n.comment, draw: plain((n) => [n.hold_job, n.comment].filter(Boolean).join(": ")) },
+  {
+    name: "request",
+    title: "Request",
+    kind: "c-allocated",
+    value: (n) => n.allocated_to,
+    draw: plain((n) => n.allocated_to),
+  },
+  {
+    name: "comment",
+    title: "Comment",
+    kind: "c-comment",
+    value: (n) => n.hold_job || n.comment,
+    draw: plain((n) => [n.hold_job, n.comment].filter(Boolean).join(": ")),
+  },
 ];
 
 /** @param {import("./model.js").Model} model @param {import("./view.js").View} view */
@@ -73,7 +109,8 @@ export function nodes(model, view) {
     view.set({ nodes: query.value.trim() });
   });
   view.on((changed) => {
-    if (changed.has("nodes") && query.value.trim() !== view.get("nodes")) query.value = view.get("nodes");
+    if (changed.has("nodes") && query.value.trim() !== view.get("nodes"))
+      query.value = view.get("nodes");
     if (changed.has("nodes") || changed.has("sort")) model.touch("view");
   });
 
@@ -81,7 +118,14 @@ export function nodes(model, view) {
     const all = [...model.nodes.values()];
     const filter = filterOf(view.get("nodes"));
     const found = filter ? all.filter(filter) : all;
-    say(byId("nodes-count"), filter ? `${number(found.length)} of ${plural(all.length, "node")}` : number(all.length));
-    table.show(found, view.get("sort"), filter ? "No node fits the filter." : "There are no nodes.");
+    say(
+      byId("nodes-count"),
+      filter ? `${number(found.length)} of ${plural(all.length, "node")}` : number(all.length),
+    );
+    table.show(
+      found,
+      view.get("sort"),
+      filter ? "No node fits the filter." : "There are no nodes.",
+    );
   });
 }

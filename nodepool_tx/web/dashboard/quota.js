@@ -18,9 +18,21 @@ export function quota(model) {
       replace(body, h("p", { class: "empty" }, "No provider has a quota."));
       return;
     }
-    keyed(body, rows, (one) => one.provider, (one) => h("div", { class: "provider" }, h("h3", {}, one.provider), h("ul", {})), (element, one) => {
-      keyed(element.querySelector("ul"), one.resources, (resource) => text(resource.resource), makeRow, drawRow);
-    });
+    keyed(
+      body,
+      rows,
+      (one) => one.provider,
+      (one) => h("div", { class: "provider" }, h("h3", {}, one.provider), h("ul", {})),
+      (element, one) => {
+        keyed(
+          element.querySelector("ul"),
+          one.resources,
+          (resource) => text(resource.resource),
+          makeRow,
+          drawRow,
+        );
+      },
+    );
   });
 }
 
@@ -52,7 +64,8 @@ function drawRow(row, one) {
   const tone = !limited ? "" : share >= 1 ? "bad" : share >= NEARLY ? "warn" : "";
   row.className = `gauge ${tone}`;
   const track = /** @type {HTMLElement} */ (row.querySelector(".track"));
-  /** @type {HTMLElement} */ (track.firstElementChild).style.width = `${Math.min(100, share * 100)}%`;
+  /** @type {HTMLElement} */ (track.firstElementChild).style.width =
+    `${Math.min(100, share * 100)}%`;
   const words = amounts(one.used, limited ? one.limit : null, one.unit);
   say(/** @type {Element} */ (row.querySelector(".numbers")), words);
   track.setAttribute("aria-valuemin", "0");

@@ -19,15 +19,43 @@ export function requests(model, explain) {
     "table",
     { class: "list", role: "table" },
     h("caption", { class: "hidden-words" }, "Requests that wait, longest first"),
-    h("thead", { role: "rowgroup" }, h("tr", { role: "row" },
-      [["c-age", "Age"], ["c-request", "Request"], ["c-who", "For"], ["c-why", "Why it waits"]].map(
-        ([kind, words]) => h("th", { scope: "col", role: "columnheader", class: kind }, words)))),
+    h(
+      "thead",
+      { role: "rowgroup" },
+      h(
+        "tr",
+        { role: "row" },
+        [
+          ["c-age", "Age"],
+          ["c-request", "Request"],
+          ["c-who", "For"],
+          ["c-why", "Why it waits"],
+        ].map(([kind, words]) =>
+          h("th", { scope: "col", role: "columnheader", class: kind }, words),
+        ),
+      ),
+    ),
     rows,
   );
   const empty = h("p", { class: "empty" }, "Nobody waits.");
-  const more = h("button", { type: "button", class: "quiet more", click: () => { all = true; draw(); } });
+  const more = h("button", {
+    type: "button",
+    class: "quiet more",
+    click: () => {
+      all = true;
+      draw();
+    },
+  });
   let all = false;
-  body.append(h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "List of requests" }, table), empty, more);
+  body.append(
+    h(
+      "div",
+      { class: "scroll", tabindex: "0", role: "region", "aria-label": "List of requests" },
+      table,
+    ),
+    empty,
+    more,
+  );
 
   const draw = () => {
     const waiting = [...model.requests.values()]
@@ -39,7 +67,13 @@ export function requests(model, explain) {
     empty.hidden = waiting.length > 0;
     more.hidden = shown.length === waiting.length;
     say(more, `Show all ${number(waiting.length)}`);
-    keyed(rows, shown, (request) => request.id, (request) => makeRow(request, explain), drawRow);
+    keyed(
+      rows,
+      shown,
+      (request) => request.id,
+      (request) => makeRow(request, explain),
+      drawRow,
+    );
   };
   model.on(["requests"], draw);
 }
@@ -50,17 +84,31 @@ function makeRow(request, explain) {
     "tr",
     { role: "row", click: () => explain(request.id) },
     h("td", { role: "cell", class: "c-age" }, age(request.created)),
-    h("td", { role: "cell", class: "c-request" },
+    h(
+      "td",
+      { role: "cell", class: "c-request" },
       h("button", { type: "button", class: "link id", "aria-haspopup": "dialog" }, request.id),
-      h("span", { class: "labels" })),
-    h("td", { role: "cell", class: "c-who" }, h("span", { class: "tenant" }), h("span", { class: "requestor muted" })),
-    h("td", { role: "cell", class: "c-why" }, h("span", { class: "state" }), h("span", { class: "reason" })),
+      h("span", { class: "labels" }),
+    ),
+    h(
+      "td",
+      { role: "cell", class: "c-who" },
+      h("span", { class: "tenant" }),
+      h("span", { class: "requestor muted" }),
+    ),
+    h(
+      "td",
+      { role: "cell", class: "c-why" },
+      h("span", { class: "state" }),
+      h("span", { class: "reason" }),
+    ),
   );
 }
 
 /** @param {HTMLElement} row @param {any} request */
 function drawRow(row, request) {
-  const put = (/** @type {string} */ place, /** @type {string} */ words) => say(/** @type {Element} */ (row.querySelector(place)), words);
+  const put = (/** @type {string} */ place, /** @type {string} */ words) =>
+    say(/** @type {Element} */ (row.querySelector(place)), words);
   setAge(/** @type {HTMLElement} */ (row.querySelector("time")), request.created);
   put(".labels", labelsOf(request.labels));
   put(".tenant", text(request.tenant) || "–");
@@ -68,12 +116,28 @@ function drawRow(row, request) {
   const state = /** @type {HTMLElement} */ (row.querySelector(".state"));
   if (state.dataset.shown !== request.state) {
     state.dataset.shown = request.state;
-    if (request.state === "pending") replace(state, icon("busy"), h("span", { class: "hidden-words" }, "a launcher works on it: "));
+    if (request.state === "pending")
+      replace(
+        state,
+        icon("busy"),
+        h("span", { class: "hidden-words" }, "a launcher works on it: "),
+      );
     else replace(state, icon("unknown"), h("span", { class: "hidden-words" }, "waits: "));
     state.title = request.state === "pending" ? "a launcher works on it" : "waits";
   }
-  const declined = request.declined_by?.length ? `declined by ${plural(request.declined_by.length, "pool")}` : "";
-  put(".reason", [text(request.reason) || (request.state === "pending" ? "a launcher works on it" : "not looked at yet"), declined].filter(Boolean).join(" · "));
+  const declined = request.declined_by?.length
+    ? `declined by ${plural(request.declined_by.length, "pool")}`
+    : "";
+  put(
+    ".reason",
+    [
+      text(request.reason) ||
+        (request.state === "pending" ? "a launcher works on it" : "not looked at yet"),
+      declined,
+    ]
+      .filter(Boolean)
+      .join(" · "),
+  );
 }
 
 /** @param {string[] | undefined} labels @returns {string} such as `small ×3, large` */

@@ -26,7 +26,12 @@ const MOST = 5;
 /** Seconds of a bin, by the minutes that are shown. */
 const STEPS = /** @type {Record<number, number>} */ ({ 60: 60, 240: 120, 1440: 900 });
 
-/** @param {any} history @param {number} minutes @param {number} now @returns {Record<"launches" | "launching" | "requests" | "fulfilling", Trend>} */
+/**
+ * @param {any} history
+ * @param {number} minutes
+ * @param {number} now
+ * @returns {Record<"launches" | "launching" | "requests" | "fulfilling", Trend>}
+ */
 export function trends(history, minutes, now) {
   const step = Math.max(STEPS[minutes] ?? 120, history.bucket_seconds ?? 60);
   const end = Math.floor(now / step) * step;
@@ -35,38 +40,61 @@ export function trends(history, minutes, now) {
   const bins = (/** @type {any[]} */ buckets) => binned(buckets, at, step);
   const perMinute = (/** @type {number} */ value) => (value * 60) / step;
 
-  const launched = Object.entries(history.launches ?? {}).map(([name, buckets]) => ({ name, bins: bins(buckets) }));
-  const many = (/** @type {{bins: any[]}} */ one) => one.bins.reduce((sum, bin) => sum + total(bin, "ready", "failed"), 0);
+  const launched = Object.entries(history.launches ?? {}).map(([name, buckets]) => ({
+    name,
+    bins: bins(buckets),
+  }));
+  const many = (/** @type {{bins: any[]}} */ one) =>
+    one.bins.reduce((sum, bin) => sum + total(bin, "ready", "failed"), 0);
   const busy = launched.filter(many).sort((a, b) => many(b) - many(a));
   const named = busy.slice(0, MOST).sort((a, b) => (a.name < b.name ? -1 : 1));
   const others = busy.slice(MOST);
-  const shown = named.map(({ name, bins: mine }, index) => ({ name, tone: `s${index}`, bins: [mine] }));
-  if (others.length) shown.push({ name: `${others.length} others`, tone: "s5", bins: others.map((one) => one.bins) });
+  const shown = named.map(({ name, bins: mine }, index) => ({
+    name,
+    tone: `s${index}`,
+    bins: [mine],
+  }));
+  if (others.length)
+    shown.push({
+      name: `${others.length} others`,
+      tone: "s5",
+      bins: others.map((one) => one.bins),
+    });
 
   const rates = (/** @type {string} */ key) =>
     shown.map(({ name, tone, bins: mine }) => ({
       name,
       tone,
-      values: at.map((_, index) => perMinute(mine.reduce((sum, one) => sum + total(one[index], key), 0))),
+      values: at.map((_, index) =>
+        perMinute(mine.reduce((sum, one) => sum + total(one[index], key), 0)),
+      ),
     }));
   const requests = bins(history.requests ?? []);
   const rate = (/** @type {string} */ key) => requests.map((bin) => perMinute(total(bin, key)));
   return {
     launches: { at, step, up: rates("ready"), down: rates("failed").filter(some), lines: [] },
     launching: {
-      at, step, up: [], down: [],
+      at,
+      step,
+      up: [],
+      down: [],
       lines: named.flatMap(({ name, bins: mine }, index) => [
         { name: `${name} p50`, tone: `s${index}`, values: mine.map((bin) => middle(bin, "ready")) },
         { name: `${name} p95`, tone: `s${index}`, values: mine.map(worst), dashed: true },
       ]),
     },
     requests: {
-      at, step, lines: [],
+      at,
+      step,
+      lines: [],
       up: [{ name: "fulfilled", tone: "ready", values: rate("fulfilled") }].filter(some),
       down: [{ name: "failed", tone: "failed", values: rate("failed") }].filter(some),
     },
     fulfilling: {
-      at, step, up: [], down: [],
+      at,
+      step,
+      up: [],
+      down: [],
       lines: [
         { name: "p50", tone: "s0", values: requests.map((bin) => middle(bin, "fulfilled")) },
         { name: "p95", tone: "s0", values: requests.map(worst), dashed: true },
@@ -79,7 +107,8 @@ export function trends(history, minutes, now) {
 const some = (one) => one.values.some((value) => value);
 
 /** @param {any[]} bin @param {...string} keys @returns {number} */
-const total = (bin, ...keys) => bin.reduce((sum, bucket) => sum + keys.reduce((all, key) => all + (bucket[key] ?? 0), 0), 0);
+const total = (bin, ...keys) =>
+  bin.reduce((sum, bucket) => sum + keys.reduce((all, key) => all + (bucket[key] ?? 0), 0), 0);
 
 /** The buckets of each bin. @param {any[]} buckets @param {number[]} at @param {number} step */
 function binned(buckets, at, step) {
@@ -92,7 +121,12 @@ function binned(buckets, at, step) {
   return found;
 }
 
-/** The medians of a bin's minutes, weighed by how much each stands for. @param {any[]} bin @param {string} key @returns {number | null} */
+/**
+ * The medians of a bin's minutes, weighed by how much each stands for.
+ * @param {any[]} bin
+ * @param {string} key
+ * @returns {number | null}
+ */
 function middle(bin, key) {
   let sum = 0;
   let weight = 0;

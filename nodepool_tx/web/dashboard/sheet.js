@@ -12,7 +12,11 @@ import { age, number, plural, text, timeOf } from "./words.js";
 
 const REFRESH = 5000;
 /** @type {Record<string, [import("./icons.js").Tone, string]>} */
-const EFFECTS = { passed: ["good", "passed"], waits: ["warn", "waits"], refused: ["bad", "refused"] };
+const EFFECTS = {
+  passed: ["good", "passed"],
+  waits: ["warn", "waits"],
+  refused: ["bad", "refused"],
+};
 /** Launchers and pools whose satisfied rules are shown. @type {Set<string>} */
 const unfolded = new Set();
 const TIMES = new Set(["since", "created", "state_time", "created_time"]);
@@ -45,7 +49,9 @@ export function sheet(model, view) {
     } catch (error) {
       if (view.get("open") !== mine) return;
       const gone = error instanceof api.Refused && error.status === 404;
-      const words = gone ? "This request is gone: answered, or withdrawn." : `No explanation: ${text(/** @type {Error} */ (error).message)}`;
+      const words = gone
+        ? "This request is gone: answered, or withdrawn."
+        : `No explanation: ${text(/** @type {Error} */ (error).message)}`;
       replace(body, h("p", { class: "empty" }, words));
       if (gone) return;
     }
@@ -66,7 +72,10 @@ export function sheet(model, view) {
       replace(body, h("p", { class: "empty" }, "Asking the launchers …"));
       readRequest(id);
     } else {
-      replace(body, model.status ? nodeFacts(model.nodes.get(id)) : h("p", { class: "empty" }, "Reading …"));
+      replace(
+        body,
+        model.status ? nodeFacts(model.nodes.get(id)) : h("p", { class: "empty" }, "Reading …"),
+      );
     }
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;
@@ -76,7 +85,8 @@ export function sheet(model, view) {
   });
   model.on(["nodes"], () => {
     const what = view.get("open");
-    if (dialog.open && what.startsWith("node ")) replace(body, nodeFacts(model.nodes.get(what.slice(5))));
+    if (dialog.open && what.startsWith("node "))
+      replace(body, nodeFacts(model.nodes.get(what.slice(5))));
   });
   return open;
 }
@@ -99,7 +109,14 @@ function explanation(found) {
       ["Priority", text(request.relative_priority)],
       ["Declined by", text(request.declined_by)],
     ]),
-    silent.length ? h("p", { class: "note-line" }, icon("unknown"), `No word from ${silent.map(text).join(", ")}; judged from ZooKeeper and the configuration.`) : null,
+    silent.length
+      ? h(
+          "p",
+          { class: "note-line" },
+          icon("unknown"),
+          `No word from ${silent.map(text).join(", ")}; judged from ZooKeeper and the configuration.`,
+        )
+      : null,
     (found.pools ?? []).map(poolWords),
     found.pools?.length ? null : h("p", { class: "empty" }, "No pool has to do with it."),
   );
@@ -108,23 +125,63 @@ function explanation(found) {
 /** @param {any} pool */
 function poolWords(pool) {
   const name = `${text(pool.provider)}/${text(pool.pool)}`;
-  const said = (pool.rules ?? []).some((rule) => rule.effect !== "passed" && rule.words === pool.verdict);
+  const said = (pool.rules ?? []).some(
+    (rule) => rule.effect !== "passed" && rule.words === pool.verdict,
+  );
   return h(
     "section",
     { class: "verdict", "aria-label": `Pool ${name}` },
-    h("h3", {}, name, h("span", { class: "facts" }, text(pool.launcher), pool.answered === false ? ", which did not answer" : null)),
+    h(
+      "h3",
+      {},
+      name,
+      h(
+        "span",
+        { class: "facts" },
+        text(pool.launcher),
+        pool.answered === false ? ", which did not answer" : null,
+      ),
+    ),
     said ? null : h("p", {}, icon(EFFECTS[pool.effect]?.[0] ?? "unknown"), text(pool.verdict)),
     rulesTable(pool, name, (rule) => rule.effect !== "passed"),
     passedRules(pool, name),
     pool.nodes?.length
-      ? h("table", { class: "list" },
-          h("caption", {}, `${plural(pool.nodes.length + (pool.more_nodes ?? 0), "node")} with its labels`),
-          h("thead", { class: "hidden-words" }, h("tr", {}, ["Node", "State", "Why not"].map((word) => h("th", { scope: "col" }, word)))),
-          h("tbody", {}, pool.nodes.map((node) =>
-            h("tr", {},
-              h("th", { scope: "row", class: "id" }, text(node.node_id) || "–"),
-              h("td", { class: "held" }, h("i", { class: `swatch ${kindOf(node.state)}`, "aria-hidden": "true" }), text(node.state)),
-              h("td", {}, text(node.words))))))
+      ? h(
+          "table",
+          { class: "list" },
+          h(
+            "caption",
+            {},
+            `${plural(pool.nodes.length + (pool.more_nodes ?? 0), "node")} with its labels`,
+          ),
+          h(
+            "thead",
+            { class: "hidden-words" },
+            h(
+              "tr",
+              {},
+              ["Node", "State", "Why not"].map((word) => h("th", { scope: "col" }, word)),
+            ),
+          ),
+          h(
+            "tbody",
+            {},
+            pool.nodes.map((node) =>
+              h(
+                "tr",
+                {},
+                h("th", { scope: "row", class: "id" }, text(node.node_id) || "–"),
+                h(
+                  "td",
+                  { class: "held" },
+                  h("i", { class: `swatch ${kindOf(node.state)}`, "aria-hidden": "true" }),
+                  text(node.state),
+                ),
+                h("td", {}, text(node.words)),
+              ),
+            ),
+          ),
+        )
       : null,
     pool.more_nodes ? h("p", { class: "muted" }, `and ${number(pool.more_nodes)} more`) : null,
   );
@@ -134,16 +191,39 @@ function poolWords(pool) {
 function rulesTable(pool, name, wanted) {
   const rules = (pool.rules ?? []).filter(wanted);
   if (!rules.length) return null;
-  return h("table", { class: "list rules" },
+  return h(
+    "table",
+    { class: "list rules" },
     h("caption", { class: "hidden-words" }, `Rules of ${name}`),
-    h("thead", { class: "hidden-words" }, h("tr", {}, ["Effect", "Rule", "What it says"].map((word) => h("th", { scope: "col" }, word)))),
-    h("tbody", {}, rules.map((rule) => {
-      const [tone, word] = EFFECTS[rule.effect] ?? ["unknown", text(rule.effect)];
-      return h("tr", { class: rule.effect === "passed" ? "passed" : "holds" },
-        h("td", { class: "effect" }, icon(tone), word),
-        h("th", { scope: "row" }, text(rule.name)),
-        h("td", {}, text(rule.words), rule.since ? h("span", { class: "muted" }, " · for ", age(rule.since)) : null));
-    })));
+    h(
+      "thead",
+      { class: "hidden-words" },
+      h(
+        "tr",
+        {},
+        ["Effect", "Rule", "What it says"].map((word) => h("th", { scope: "col" }, word)),
+      ),
+    ),
+    h(
+      "tbody",
+      {},
+      rules.map((rule) => {
+        const [tone, word] = EFFECTS[rule.effect] ?? ["unknown", text(rule.effect)];
+        return h(
+          "tr",
+          { class: rule.effect === "passed" ? "passed" : "holds" },
+          h("td", { class: "effect" }, icon(tone), word),
+          h("th", { scope: "row" }, text(rule.name)),
+          h(
+            "td",
+            {},
+            text(rule.words),
+            rule.since ? h("span", { class: "muted" }, " · for ", age(rule.since)) : null,
+          ),
+        );
+      }),
+    ),
+  );
 }
 
 /** Folded, and unfolded again after an update if it was. @param {any} pool @param {string} name */
@@ -151,30 +231,46 @@ function passedRules(pool, name) {
   const table = rulesTable(pool, name, (rule) => rule.effect === "passed");
   if (!table) return null;
   const key = `${text(pool.launcher)} ${name}`;
-  const count = plural(pool.rules.filter((rule) => rule.effect === "passed").length, "rule is", "rules are");
-  return h("details", {
-    open: unfolded.has(key),
-    toggle: (event) => {
-      if (event.target.open) unfolded.add(key);
-      else unfolded.delete(key);
+  const count = plural(
+    pool.rules.filter((rule) => rule.effect === "passed").length,
+    "rule is",
+    "rules are",
+  );
+  return h(
+    "details",
+    {
+      open: unfolded.has(key),
+      toggle: (event) => {
+        if (event.target.open) unfolded.add(key);
+        else unfolded.delete(key);
+      },
     },
-  }, h("summary", {}, `${count} satisfied`), table);
+    h("summary", {}, `${count} satisfied`),
+    table,
+  );
 }
 
 /** @param {[string, any][]} pairs those without a value are left out */
 function facts(pairs) {
-  return h("dl", { class: "facts-list" }, pairs
-    .filter(([, value]) => value !== "" && value !== null && value !== undefined)
-    .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+  return h(
+    "dl",
+    { class: "facts-list" },
+    pairs
+      .filter(([, value]) => value !== "" && value !== null && value !== undefined)
+      .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+  );
 }
 
 /** @param {any} node */
 function nodeFacts(node) {
   if (!node) return h("p", { class: "empty" }, "This node is gone.");
-  return facts(Object.entries(node).map(([key, value]) => {
-    const name = key.replaceAll("_", " ");
-    if (TIMES.has(key) && typeof value === "number" && value) return [name, [age(value), " · ", timeOf(value)]];
-    if (typeof value === "boolean") return [name, value ? "yes" : "no"];
-    return [name, text(value)];
-  }));
+  return facts(
+    Object.entries(node).map(([key, value]) => {
+      const name = key.replaceAll("_", " ");
+      if (TIMES.has(key) && typeof value === "number" && value)
+        return [name, [age(value), " · ", timeOf(value)]];
+      if (typeof value === "boolean") return [name, value ? "yes" : "no"];
+      return [name, text(value)];
+    }),
+  );
 }

@@ -18,7 +18,9 @@ const CLASSES = /** @type {const} */ ([
   ["failed", "failed"],
   ["aborted", "failed"],
 ]);
-const BY_STATE = new Map(CLASSES.map(([state, kind], order) => [String(state), { kind: String(kind), order }]));
+const BY_STATE = new Map(
+  CLASSES.map(([state, kind], order) => [String(state), { kind: String(kind), order }]),
+);
 
 /** What the legend says of each class. */
 export const LEGEND = [

@@ -20,7 +20,10 @@ const HIDDEN_FOR = 2000;
 const HISTORY_AGAIN = 60_000;
 
 export class Live {
-  /** @param {import("./model.js").Model} model @param {() => number} minutes of history that are shown */
+  /**
+   * @param {import("./model.js").Model} model
+   * @param {() => number} minutes of history that are shown
+   */
   constructor(model, minutes) {
     this._model = model;
     this._minutes = minutes;
@@ -127,16 +130,17 @@ export class Live {
   async _readAll() {
     const life = this._life;
     const model = this._model;
-    const [status, providers, requests, nodes, history, reloads, images, health] = await Promise.all([
-      api.status(),
-      api.providers(),
-      api.requests(),
-      api.nodes(),
-      api.history(this._minutes()),
-      api.reloads(),
-      api.images(),
-      api.ready(),
-    ]);
+    const [status, providers, requests, nodes, history, reloads, images, health] =
+      await Promise.all([
+        api.status(),
+        api.providers(),
+        api.requests(),
+        api.nodes(),
+        api.history(this._minutes()),
+        api.reloads(),
+        api.images(),
+        api.ready(),
+      ]);
     if (life !== this._life) return;
     this._historyRead = Date.now();
     model.setStatus(status);
@@ -168,8 +172,8 @@ export class Live {
       const before = model.status?.zookeeper?.state;
       model.setStatus(data);
       if (before !== data.zookeeper?.state) this._readHealth();
-    }
-    else if (topic === "nodes" || topic === "requests") model.change(topic, data.changed, data.gone);
+    } else if (topic === "nodes" || topic === "requests")
+      model.change(topic, data.changed, data.gone);
     else if (topic === "providers") model.change(topic, data.providers, data.gone);
     else if (topic === "reload") this._readReloads();
     else if (topic === "history") {
@@ -235,7 +239,10 @@ export class Live {
     this._end();
     const life = this._life;
     if (this._refusals >= 2) {
-      const answers = await api.status().then(() => true, () => false);
+      const answers = await api.status().then(
+        () => true,
+        () => false,
+      );
       if (life !== this._life) return;
       if (answers) {
         this._later(() => this._open(), STREAM_AGAIN);
@@ -244,7 +251,8 @@ export class Live {
       }
       this._refusals = 0;
     }
-    const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** this._failures) * (0.7 + 0.6 * Math.random());
+    const pause =
+      Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** this._failures) * (0.7 + 0.6 * Math.random());
     this._failures = Math.min(this._failures + 1, 10);
     this._model.setConnection("reconnecting", Date.now() + pause, heard);
     this._later(() => this._open(), pause);

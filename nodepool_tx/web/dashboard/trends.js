@@ -8,8 +8,14 @@ import { trends as trendsOf } from "./series.js";
 import { now, number, took } from "./words.js";
 
 /** Between the marks of times, from a second on. */
-const SECONDS = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400];
-const SPANS = [["60", "1 h"], ["240", "4 h"], ["1440", "24 h"]];
+const SECONDS = [
+  1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400,
+];
+const SPANS = [
+  ["60", "1 h"],
+  ["240", "4 h"],
+  ["1440", "24 h"],
+];
 
 /** @param {import("./view.js").View} view @returns {number} minutes */
 export function minutesOf(view) {
@@ -17,7 +23,11 @@ export function minutesOf(view) {
   return Number(SPANS.some(([minutes]) => minutes === wanted) ? wanted : "240");
 }
 
-/** @param {import("./model.js").Model} model @param {import("./view.js").View} view @param {import("./stream.js").Live} live */
+/**
+ * @param {import("./model.js").Model} model
+ * @param {import("./view.js").View} view
+ * @param {import("./stream.js").Live} live
+ */
 export function trends(model, view, live) {
   const place = byId("plots");
   const plots = {
@@ -26,24 +36,42 @@ export function trends(model, view, live) {
     requests: new Plot("Requests answered", "per minute"),
     fulfilling: new Plot("Time to fulfil", "p50, and p95 dashed", took, SECONDS),
   };
-  replace(place, Object.values(plots).map((plot) => plot.element));
+  replace(
+    place,
+    Object.values(plots).map((plot) => plot.element),
+  );
   const causes = byId("causes");
 
   const choice = byId("span");
-  const buttons = SPANS.map(([minutes, words]) => h("button", { type: "button", "data-minutes": minutes, click: () => view.set({ span: minutes }) }, words));
+  const buttons = SPANS.map(([minutes, words]) =>
+    h(
+      "button",
+      { type: "button", "data-minutes": minutes, click: () => view.set({ span: minutes }) },
+      words,
+    ),
+  );
   replace(choice, buttons);
   const press = () => {
-    for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.minutes === String(minutesOf(view))));
+    for (const button of buttons)
+      button.setAttribute(
+        "aria-pressed",
+        String(button.dataset.minutes === String(minutesOf(view))),
+      );
   };
   press();
 
   const draw = () => {
     if (!model.history) return;
     const found = trendsOf(model.history, minutesOf(view), now());
-    for (const [name, plot] of Object.entries(plots)) plot.show(found[/** @type {keyof typeof plots} */ (name)]);
+    for (const [name, plot] of Object.entries(plots))
+      plot.show(found[/** @type {keyof typeof plots} */ (name)]);
     const errors = Object.entries(model.history.errors ?? {});
     causes.hidden = !errors.length;
-    replace(causes, h("li", {}, "Launches failed for"), errors.map(([provider, counts]) => h("li", {}, h("b", {}, provider), " ", causesOf(counts))));
+    replace(
+      causes,
+      h("li", {}, "Launches failed for"),
+      errors.map(([provider, counts]) => h("li", {}, h("b", {}, provider), " ", causesOf(counts))),
+    );
   };
   model.on(["history"], draw);
   view.on((changed) => {
@@ -56,6 +84,10 @@ export function trends(model, view, live) {
 
 /** @param {any} counts by the name of the error @returns {string} the most frequent first */
 function causesOf(counts) {
-  const pairs = /** @type {[string, number][]} */ (Object.entries(counts)).sort((a, b) => b[1] - a[1]);
-  return pairs.map(([name, count]) => `${name.replace(/^error\./, "")} ${number(count)}`).join(", ");
+  const pairs = /** @type {[string, number][]} */ (Object.entries(counts)).sort(
+    (a, b) => b[1] - a[1],
+  );
+  return pairs
+    .map(([name, count]) => `${name.replace(/^error\./, "")} ${number(count)}`)
+    .join(", ");
 }

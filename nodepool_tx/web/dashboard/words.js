@@ -26,7 +26,8 @@ export function span(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
   if (whole < 60) return `${whole} s`;
   if (whole < 3600) return `${Math.floor(whole / 60)} m ${two(whole % 60)} s`;
-  if (whole < 86400) return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} m`;
+  if (whole < 86400)
+    return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} m`;
   return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
 }
 
@@ -36,7 +37,8 @@ export function took(seconds) {
   if (seconds < 0.0995) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
   if (seconds < 99.5) return `${Math.round(seconds)} s`;
-  const short = (/** @type {number} */ value) => value.toFixed(value < 9.95 ? 1 : 0).replace(/\.0$/, "");
+  const short = (/** @type {number} */ value) =>
+    value.toFixed(value < 9.95 ? 1 : 0).replace(/\.0$/, "");
   return seconds < 5970 ? `${short(seconds / 60)} m` : `${short(seconds / 3600)} h`;
 }
 
