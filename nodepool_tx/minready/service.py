@@ -61,6 +61,8 @@ class MinReady(MultiService):
         #: Label to the providers that are online with it.
         self._online: dict[str, set[str]] = {}
         self._providers: frozenset[str] = frozenset()
+        #: Providers that an operator took out of service: they make no stock.
+        self._out_of_service: frozenset[str] = frozenset()
         self._stock = Stock(store, self._look_at)
         self._unsubscribe: list[Callable[[], None]] = []
         self.sweep = Periodic(clock, "min-ready sweep", interval, self._sweep)
@@ -81,10 +83,12 @@ class MinReady(MultiService):
         self._stock.start()
         self._unsubscribe = [
             self._store.components.subscribe(self._on_components),
+            self._store.maintenance.subscribe(self._on_maintenance),
             self._store.images.subscribe(self._on_image),
             self._store.when_current(self._on_current),
         ]
         self._read_components()
+        self._out_of_service = frozenset(self._store.maintenance.providers_in_words())
         self.reconfigure()
 
     def stopService(self) -> Deferred[object]:
@@ -109,12 +113,12 @@ class MinReady(MultiService):
         return tuple(self._keepers.values())
 
     def _possible(self, label: str) -> bool:
-        """Somebody online has the label, and an image for it as far as we know."""
+        """Somebody online and in service has the label, and an image for it as far as we know."""
         return any(self._can_make(provider, label) for provider in self._online.get(label, ()))
 
     def _can_make(self, provider: str, label: str) -> bool:
         wanted = self._wanted.get(label)
-        if wanted is None:
+        if wanted is None or provider in self._out_of_service:
             return False
         images = wanted.images.get(provider)
         if images is None:
@@ -151,6 +155,15 @@ class MinReady(MultiService):
 
     def _on_components(self) -> None:
         self._read_components()
+        self._look_at(tuple(self._keepers))
+
+    def _on_maintenance(self) -> None:
+        out_of_service = frozenset(self._store.maintenance.providers_in_words())
+        if out_of_service == self._out_of_service:
+            return
+        self._out_of_service = out_of_service
+        for keeper in self._keepers.values():
+            keeper.forgive()
         self._look_at(tuple(self._keepers))
 
     def _read_components(self) -> None:

@@ -130,7 +130,7 @@ def verdicts(wish: Wish, me: PoolView, online: Iterable[PoolComponent]) -> Itera
     yield _has_labels(wish, me, any(pool.id != me.id for pool in candidates))
     yield _enabled(me)
     yield _may_be_new(wish, me)
-    yield _in_service(me)
+    yield _in_service(wish, me)
 
 
 def _not_declined(wish: Wish, me: PoolView) -> Verdict:
@@ -193,10 +193,15 @@ def _may_be_new(wish: Wish, me: PoolView) -> Verdict:
     return Verdict(Answer.DECLINE, reason, "reuse")
 
 
-def _in_service(me: PoolView) -> Verdict:
-    """Said last: what this pool would never serve it declines all the same."""
+def _in_service(wish: Wish, me: PoolView) -> Verdict:
+    """Said last: what this pool would never serve it declines all the same.
+
+    What is only for the stock does not wait for its return: others may have
+    declined it because they had no room just then, and are to be asked again.
+    """
     if me.provider in me.out_of_service:
-        return Verdict(Answer.YIELD, me.out_of_service[me.provider], MAINTENANCE)
+        answer = Answer.DECLINE if wish.min_ready else Answer.YIELD
+        return Verdict(answer, me.out_of_service[me.provider], MAINTENANCE)
     return Verdict(Answer.SERVE, f"provider {me.provider} is in service", MAINTENANCE)
 
 

@@ -25,6 +25,7 @@ from nodepool_tx.model import ImageState, ImageUpload, NodeState, RequestState
 from nodepool_tx.store import paths
 from nodepool_tx.store.codec import encode_image_upload
 from tests.minready.world import Process, World, cloud_pool, config_of
+from tests.out_of_service import host_record, provider_record, put_back, take_out
 
 
 class WorldTestCase(SynchronousTestCase):
@@ -157,6 +158,32 @@ class AskingTests(WorldTestCase):
         process.cloud.show()
         self.world.settle()
         self.assertEqual(self.states(), ["requested"])
+
+    def test_whoever_has_it_is_out_of_service(self) -> None:
+        """It is asked for when that returns, or when another comes who has it."""
+        record = take_out(self.world.inspector, provider_record("sky"))
+        self.world.start(config_of({"small": 1}))
+        self.world.wait(300.0)
+        self.assertEqual(self.world.asked(), [])
+        put_back(self.world.inspector, record)
+        self.world.settle()
+        self.assertEqual(self.states(), ["requested"])
+
+    def test_it_returns_after_requests_have_failed(self) -> None:
+        """What was learned from those is forgotten; a host is none of its business."""
+        process = self.world.start(config_of({"small": 1}), capacity=0)
+        self.world.wait(1200.0)
+        (keeper,) = process.min_ready.keepers()
+        self.assertGreater(keeper.rest.failures, 1)
+        take_out(self.world.inspector, host_record("sky"))
+        self.world.settle()
+        self.assertGreater(keeper.rest.failures, 1)
+        record = take_out(self.world.inspector, provider_record("sky"))
+        self.world.settle()
+        process.cloud.capacity = 10
+        put_back(self.world.inspector, record)
+        self.world.settle()
+        self.assertEqual((keeper.rest.failures, len(self.world.asked())), (0, 1))
 
     def test_an_image_is_missing(self) -> None:
         """It is asked for at the moment at which there is one to make it from."""

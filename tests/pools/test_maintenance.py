@@ -35,13 +35,13 @@ class RuleTests(PoolTestCase):
         self.assertEqual(self.judge(Wish(("a",)), out_of_service={"x": "?"})[0], Answer.SERVE)
 
     def test_it_declines_what_it_never_has(self) -> None:
-        """What nobody could serve fails meanwhile, too; what is for the stock does not."""
+        """What nobody could serve fails meanwhile, too; and what is only for the stock."""
         self.assertEqual(self.judge(Wish(("z",)), out_of_service=self.out)[0], Answer.DECLINE)
         stock = Wish(("a",), min_ready=True, reuse=False)
-        self.assertEqual(self.judge(stock, out_of_service=self.out)[0], Answer.DECLINE)
+        self.assertEqual(self.judge(stock, out_of_service=self.out), (Answer.DECLINE, "reuse"))
         self.assertEqual(
             self.judge(stock, out_of_service=self.out, launches=True),
-            (Answer.YIELD, "maintenance"),
+            (Answer.DECLINE, "maintenance"),
         )
 
     def test_others_do_not_wait_for_it(self) -> None:
@@ -193,16 +193,15 @@ class MakingPoolTests(MakingTestCase):
         self.assertEqual(len(self.maker.asked), 2)
 
     def test_nothing_is_made_for_the_stock(self) -> None:
-        """Such requests wait for others, or for its return."""
-        record = take_out(self.inspector, provider_record())
+        """Such requests are left to others, who may be asked again if they have no room now."""
+        self.add_pool("a")
+        take_out(self.inspector, provider_record())
         self.settle()
         request_id = self.add_request("a", requestor=MIN_READY_REQUESTOR, reuse=False)
         self.settle()
-        self.assert_waits(request_id)
+        request = self.request(request_id)
+        self.assertEqual((request.state.value, request.declined_by), ("requested", (self.pool_id,)))
         self.assertEqual(self.maker.asked, [])
-        put_back(self.inspector, record)
-        self.settle()
-        self.assertEqual(len(self.maker.asked), 1)
 
     def test_what_never_fits_fails(self) -> None:
         """Waiting for the provider's return would be in vain."""
