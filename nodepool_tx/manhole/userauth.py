@@ -14,7 +14,7 @@ from twisted.conch.ssh.common import NS, getNS
 from twisted.conch.ssh.keys import Key
 from twisted.conch.ssh.service import SSHService
 from twisted.conch.ssh.transport import DISCONNECT_NO_MORE_AUTH_METHODS_AVAILABLE
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -187,6 +187,9 @@ class UserAuth(SSHService):
                 self._give_up(b"too many attempts")
             else:
                 self._fail()
+        except CancelledError:
+            # They are gone.
+            return
         except Exception:
             self._log.failure("a log-in could not be checked")
             self._busy = None
