@@ -52,10 +52,14 @@ async def gather_provider(
     if not isinstance(service, HasHosts):
         return _running(farm, service, service.status())
     hosts: list[Mapping[str, Any]] = []
+    shown: list[dict[str, Any]] = []
     for host in service.hosts():
         hosts.append(host)
+        shown.append(_host(farm, host))
         await breathe()
-    return _running(farm, service, service.with_hosts(service.brief(), tuple(hosts)))
+    status = service.with_hosts(service.brief(), tuple(hosts))
+    await breathe()
+    return _running(farm, service, status, shown)
 
 
 def _not_running(farm: Farm, name: str) -> dict[str, Any] | None:
@@ -71,8 +75,15 @@ def _not_running(farm: Farm, name: str) -> dict[str, Any] | None:
     return _empty(farm, name, configured.driver, "not-started", why)
 
 
-def _running(farm: Farm, service: ProviderService, status: ProviderStatus) -> dict[str, Any]:
+def _running(
+    farm: Farm,
+    service: ProviderService,
+    status: ProviderStatus,
+    hosts: list[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
     details = status.details
+    if hosts is None:
+        hosts = [_host(farm, host) for host in details.get("hosts", ())]
     return {
         "name": status.name,
         "driver": status.driver,
@@ -84,7 +95,7 @@ def _running(farm: Farm, service: ProviderService, status: ProviderStatus) -> di
         "tasks": _tasks(farm, status),
         "waiting": list(status.waiting),
         "troubles": list(status.troubles),
-        "hosts": [_host(farm, host) for host in details.get("hosts", ())],
+        "hosts": hosts,
         "quota": _quota(details),
         "launching": details.get("launching", 0),
         "deleting": details.get("deleting", 0),

@@ -110,6 +110,7 @@ async def send_providers(request: Request, farm: Farm) -> bytes | None:
     pieces: list[bytes] = []
     for name in sorted(provider_names(farm)):
         status = await gather_provider(farm, name, turns.breathe)
+        await turns.breathe()
         if status is not None:
             pieces.append(encode(status))
         await turns.breathe()
