@@ -36,7 +36,7 @@ def add_verbs(verbs: Verbs) -> None:
         "plan",
         "show what a reload of another configuration would do",
         plan_new,
-        example="-c /etc/nodepool/nodepool.yaml plan new.yaml --fail-over 10",
+        example="plan new.yaml --fail-over 10",
         formats=FORMATS,
     )
     verb.add_argument("new", metavar="FILE", help="the configuration that is to come into force")

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from nodepool_tx.config.openstack import OpenStackProvider
+from nodepool_tx.events import Events
 from nodepool_tx.providers import DriverRegistry
 from nodepool_tx.providers.openstack.adapter import OpenStackAdapter
 from nodepool_tx.providers.openstack.driver import DRIVER, make_adapter
@@ -22,6 +23,7 @@ class Surroundings:
     clock: Any = attrs.field(factory=Clock)
     reactor: Any = attrs.field(factory=Clock)
     offload: Any = lambda work: succeed(work())
+    events: Events = attrs.field(factory=Events)
 
 
 CONFIG = OpenStackProvider(name="cloud", driver="openstack", cloud="example", region_name="r")
