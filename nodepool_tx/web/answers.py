@@ -21,6 +21,8 @@ SECURITY_HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
     ("X-Frame-Options", "DENY"),
+    # Without the versions of what we are made of.
+    ("Server", "nodepool_tx"),
 )
 
 

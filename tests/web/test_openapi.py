@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 
+import nodepool_tx
+from nodepool_tx import tap
 from nodepool_tx.events import LaunchEnded, RequestEnded
-from nodepool_tx.model import ImageState, Maintenance, MaintenanceMode, NodeState
+from nodepool_tx.model import (
+    ImageBuild,
+    ImageState,
+    ImageUpload,
+    Maintenance,
+    MaintenanceMode,
+    NodeState,
+)
 from nodepool_tx.store import paths as places
 from nodepool_tx.store.codec import encode_image_build, encode_image_upload
+from nodepool_tx.web import explanations, hub, site, slices
 from nodepool_tx.web.openapi import TOPICS, description
 from tests.metrics.stage import CONFIG
 from tests.web.stage import WebTestCase
@@ -52,6 +63,20 @@ class DescriptionTests(WebTestCase):
         for path, operations in self.described["paths"].items():
             named = {each["name"] for each in operations["get"].get("parameters", ())}
             self.assertLessEqual(set(re.findall(r"{(\w+)}", path)), named)
+
+    def test_page(self) -> None:
+        """The page about HTTP names every path, topic and limit."""
+        page = (Path(nodepool_tx.__file__).parents[1] / "docs" / "http-api.md").read_text()
+        for path in self.described["paths"]:
+            self.assertIn(f"`{path}`", page)
+        for topic in (*TOPICS, "resync"):
+            self.assertIn(f"`{topic}`", page)
+        for number in (site.LONGEST_LINE, site.LARGEST_HEAD, site.LARGEST_BODY):
+            self.assertIn(f"| {number // 1024} KiB", page)
+        for number in (site.WHOLE_REQUEST, site.IDLE, slices.PATIENCE):
+            self.assertIn(f"| {number:g} s", page)
+        for number in (hub.MOST_STREAMS, explanations.MOST, tap.SPARE_CONNECTIONS):
+            self.assertIn(f"| {number:,}", page)
 
     def test_references(self) -> None:
         """Whatever is referred to is there, and is used."""
@@ -114,8 +139,6 @@ class AnswerTests(WebTestCase):
         self.wait(2)
 
     def add_images(self) -> None:
-        from nodepool_tx.model import ImageBuild, ImageUpload
-
         build = ImageBuild(image="debian", id="1", state=ImageState.READY, formats=("raw",))
         upload = ImageUpload(
             image="debian", build_id="1", provider="cloud", id="2", state=ImageState.UPLOADING

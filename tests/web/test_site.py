@@ -147,6 +147,7 @@ class RoutingTests(WebTestCase):
             self.assertIn("frame-ancestors 'none'", headers["content-security-policy"])
             self.assertEqual(headers["x-content-type-options"], "nosniff")
             self.assertEqual(headers["referrer-policy"], "no-referrer")
+            self.assertEqual(headers["server"], "nodepool_tx")
 
     def test_unknown(self) -> None:
         """What there is not is answered in JSON."""
