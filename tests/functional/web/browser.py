@@ -49,6 +49,8 @@ class Browser:
         service = Service(
             shutil.which("chromedriver") or "chromedriver",
             popen_kw={"preexec_fn": _end_with_parent},
+            # What it puts aside goes with the profile.
+            env={**os.environ, "TMPDIR": str(self._profile)},
         )
         try:
             self.driver = Chrome(options=options, service=service)
