@@ -306,6 +306,43 @@ def test_a_view_is_in_its_address(stage: Stage) -> None:
             stage.remove(paths.node(name))
 
 
+FILTERED = (
+    ("", "abc"),
+    ("state:hold,ready", "ac"),
+    ("state:ho", ""),
+    ("provider:north pool:main", "ab"),
+    ("label:debian-13 -az:az1", "b"),
+    ('host:"rack 7"', "c"),
+    ("host:RACK", "c"),
+    ("locked:yes", "b"),
+    ("request:200-17", "b"),
+    ("debian", "ab"),
+    ("-debian", "c"),
+    ("nosuchkey:x", ""),
+    ('"', "abc"),
+)
+
+
+def test_words_of_the_filter(stage: Stage) -> None:
+    """Each finds what the manual says."""
+    stage.visit()
+    nodes: list[dict[str, Any]] = [
+        {"id": "a", "state": "hold", "provider": "north", "pool": "main", "az": "az1"},
+        {"id": "b", "state": "in-use", "provider": "north", "pool": "main", "az": "az2"},
+        {"id": "c", "state": "ready", "provider": "east", "hostname": "rack 7.example.org"},
+    ]
+    nodes[0]["labels"] = nodes[1]["labels"] = ["debian-13", "small"]
+    nodes[1] |= {"locked": True, "allocated_to": "200-17"}
+    found = stage.browser.driver.execute_async_script(
+        "const [nodes, words, done] = arguments;"
+        "import('/static/filter.js').then(({filterOf}) => done(words.map((each) =>"
+        " nodes.filter(filterOf(each) ?? (() => true)).map((node) => node.id).join(''))));",
+        nodes,
+        [words for words, _ in FILTERED],
+    )
+    assert list(zip([words for words, _ in FILTERED], found, strict=True)) == list(FILTERED)
+
+
 def test_keys_are_enough(stage: Stage) -> None:
     """Rows are walked with arrows, opened with Enter and left with Escape."""
     stage.visit()
