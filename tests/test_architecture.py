@@ -60,6 +60,10 @@ MAY_USE = {
     "minready": "config model periodic store txzookeeper work",
     "reload": "config events periodic pools providers store work",
     "preview": "config model providers.static reload store",
+    "check": (
+        "config maintenance model preview providers.cloud providers.metastatic providers.static "
+        "store txzookeeper"
+    ),
     "launcher": "config events model pools providers reload store txzookeeper work",
     "metrics": "events launcher model nodescan periodic pools providers reload store txzookeeper",
     "maintenance": "config model store work",
@@ -79,8 +83,8 @@ MAY_USE = {
     ),
     "options": "config embedded logs",
     "cli": (
-        "config embedded explain logs maintenance model names pools preview providers.cloud "
-        "reports resources store txzookeeper"
+        "check config embedded explain logs maintenance model names pools preview "
+        "providers.cloud reports resources store txzookeeper"
     ),
     # For tests, ours and others'.
     "testing": "nodescan txzookeeper",

@@ -26,7 +26,7 @@ from nodepool_tx.providers.cloud.outside import adapter_of
 from nodepool_tx.reports.report import Column, Report
 from nodepool_tx.store.images import ImageTable
 
-__all__ = ["add_verbs", "aliens_among"]
+__all__ = ["add_verbs", "aliens_among", "in_thread"]
 
 #: Seconds for a cloud to list its images.
 _PATIENCE = 60.0
@@ -101,7 +101,7 @@ def _wanted(visit: Visit) -> list[ProviderConfig]:
 async def _ask(visit: Visit, provider: ProviderConfig) -> _Answer:
     reactor = visit.world.reactor
     try:
-        cloud = adapter_of(provider, visit.store, reactor, _in_thread(reactor))
+        cloud = adapter_of(provider, visit.store, reactor, in_thread(reactor))
     except Exception as e:
         return _Answer(provider.name, trouble=str(e))
     able: object = cloud
@@ -124,7 +124,7 @@ async def _ask(visit: Visit, provider: ProviderConfig) -> _Answer:
     return _Answer(provider.name, tuple(images))
 
 
-def _in_thread(reactor: Any) -> Callable[[Callable[[], Any]], Deferred[Any]]:
+def in_thread(reactor: Any) -> Callable[[Callable[[], Any]], Deferred[Any]]:
     """Runs what has no asynchronous form, such as reading clouds.yaml."""
     from twisted.internet.threads import deferToThreadPool
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from nodepool_tx import __version__
 from nodepool_tx.cli import (
     changes,
+    check,
     completion,
     explain,
     images,
@@ -31,6 +32,7 @@ FAMILIES: tuple[tuple[str, Callable[[Verbs], None]], ...] = (
     ("change nodes", changes.add_verbs),
     ("take out of service", maintenance.add_verbs),
     ("images", images.add_verbs),
+    ("put right", check.add_verbs),
     ("configuration", validating.add_verbs),
     ("configuration", plan.add_verbs),
     ("shells", completion.add_verbs),

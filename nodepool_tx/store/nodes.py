@@ -111,6 +111,11 @@ class NodeTable:
         entry = self._entries.get(node_id)
         return bool(entry and entry.contenders)
 
+    def contenders(self, node_id: str) -> frozenset[str]:
+        """Names of those who hold the node's lock or wait for it."""
+        entry = self._entries.get(node_id)
+        return frozenset(entry.contenders) if entry else frozenset()
+
     def is_free(self, node_id: str) -> bool:
         entry = self._entries.get(node_id)
         return entry is not None and entry.free

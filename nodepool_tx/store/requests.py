@@ -62,6 +62,10 @@ class RequestTable:
         """Somebody holds the request's lock, or waits for it."""
         return bool(self._contenders.get(request_id))
 
+    def contenders(self, request_id: str) -> frozenset[str]:
+        """Names of those who hold the request's lock or wait for it."""
+        return frozenset(self._contenders.get(request_id, ()))
+
     def has_lock_directory(self, request_id: str) -> bool:
         return request_id in self._contenders
 
