@@ -29,6 +29,7 @@ setup(
             "schemathesis>=4",
             "selenium>=4.25",
             "hypothesis>=6.100",
+            "axe-playwright-python>=0.1.8",
             "mypy>=1.11",
             "mypy-zope",
             "ruff>=0.6",
