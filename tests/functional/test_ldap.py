@@ -74,6 +74,13 @@ def by_search(by_dn: Ldap) -> Ldap:
     return attrs.evolve(by_dn, user_dn=None, search=search)
 
 
+def extended_response(request: bytes, code: int) -> bytes:
+    """The answer to an extended request, with a result code."""
+    message_id = request[2 : 4 + request[3]]
+    body = message_id + bytes.fromhex("78070a01") + bytes([code]) + bytes.fromhex("04000400")
+    return b"\x30" + bytes([len(body)]) + body
+
+
 def talk(settings: Ldap, user: str, password: str, wanted: str | None = None) -> Principal:
     return Conversation(settings, ("127.0.0.1",)).run(user, password, wanted or settings.group)
 
@@ -142,9 +149,8 @@ def test_a_lost_connection_is_not_opened_again(
 
     def serve() -> None:
         first, _ = listener.accept()
-        first.recv(4096)
         # StartTLS is granted, and the connection lost right after the handshake.
-        first.sendall(bytes.fromhex("300c02010178070a010004000400"))
+        first.sendall(extended_response(first.recv(4096), 0))
         with contextlib.suppress(OSError):
             secured = context.wrap_socket(first, server_side=True)
             encrypted.append(secured.version())
@@ -223,8 +229,7 @@ def test_a_password_is_not_given_without_tls(by_dn: Ldap) -> None:
             connection, _ = listener.accept()
             with connection:
                 heard.append(connection.recv(4096))
-                # An extendedResp with message id 1 and unwillingToPerform.
-                connection.sendall(bytes.fromhex("300c02010178070a010104000400")[:14])
+                connection.sendall(extended_response(heard[0], 53))
                 while more := connection.recv(4096):
                     heard.append(more)
 

@@ -156,16 +156,11 @@ class Commands(AtTheConsole):
         launcher = await self.open()
         await launcher.stop()
         key = launcher.state / "manhole" / "host_key"
-        for spoil, words in (
-            (lambda: key.chmod(0o644), "chmod 0600"),
-            (lambda: (key.write_text("garbage"), key.chmod(0o600)), "is no private key"),
-        ):
-            spoil()
-            launcher.start()
-            await self.until_logged(launcher, "there is no console")
-            self.assertIn(words, launcher.log)
-            await self.until_all_free(slots(self.base))
-            await launcher.stop()
+        key.chmod(0o644)
+        launcher.start()
+        await self.until_logged(launcher, "there is no console: .*chmod 0600")
+        await self.until_all_free(slots(self.base))
+        await launcher.stop()
         key.unlink()
         launcher.start()
         await self.until_logged(launcher, "the console listens")
@@ -277,6 +272,8 @@ class Terminals(AtTheConsole):
         terminal.type("q")
         await terminal.until(">>> ")
         terminal.resize(40, 30)
+        # The prompt is drawn again.
+        await terminal.until(">>> ")
         wide = await terminal.ask("providers")
         self.assertTrue(all(len(line) <= 40 for line in wide.split("\n")), wide)
         self.assertIn("debug", await terminal.ask("log('debug')"))
