@@ -106,6 +106,10 @@ def maintained(name: str) -> tuple[str | None, str | None] | None:
     return (target, None) if kind == "host" else (None, target)
 
 
+def lease(lease_id: str) -> str:
+    return f"{LEASES}/{lease_id}"
+
+
 def min_ready_election(label: str) -> str:
     """Where it is decided who keeps a label in stock; Nodepool 11 looks at none of these."""
     return f"{ELECTIONS}/min-ready-{quote(label, safe='')}"

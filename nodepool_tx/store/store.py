@@ -22,6 +22,7 @@ from nodepool_tx.store.change import Change, Uncertain, connection_errors
 from nodepool_tx.store.components import ComponentTable
 from nodepool_tx.store.fences import FenceTable
 from nodepool_tx.store.images import ImageTable, has_image_data
+from nodepool_tx.store.leases import LeaseTable
 from nodepool_tx.store.maintenance import MaintenanceTable
 from nodepool_tx.store.nodes import NodeTable
 from nodepool_tx.store.registration import Registration
@@ -52,9 +53,11 @@ class Store(Service):
         self._image_cache = TreeCache(client, paths.IMAGES, wants_data=has_image_data)
         self._fence_cache = TreeCache(client, paths.TENANTS)
         self._maintenance_cache = TreeCache(client, paths.MAINTENANCE)
+        self._lease_cache = TreeCache(client, paths.LEASES)
         self._caches = (
             self._image_cache,
             self._maintenance_cache,
+            self._lease_cache,
             self._fence_cache,
             self._component_cache,
             self._node_cache,
@@ -67,6 +70,7 @@ class Store(Service):
         self.fences = FenceTable(client, self._fence_cache)
         self.images = ImageTable(self._image_cache)
         self.maintenance = MaintenanceTable(client, self._maintenance_cache, clock)
+        self.leases = LeaseTable(self._lease_cache)
         self._observers: list[Callable[[bool], None]] = []
         self._on_any_change: list[Callable[[], None]] = []
         self._was_current = False
