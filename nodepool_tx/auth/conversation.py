@@ -28,7 +28,7 @@ from ldap3.core.exceptions import LDAPExceptionError
 from ldap3.core.tls import Tls
 
 from nodepool_tx.auth.escaping import checked_name, filled, filter_value
-from nodepool_tx.auth.interface import Denied, DirectoryTrouble, Principal
+from nodepool_tx.auth.interface import Denied, DirectoryTrouble, NotAMember, Principal
 from nodepool_tx.config.operations import Ldap
 
 __all__ = ["Conversation"]
@@ -122,7 +122,7 @@ class Conversation:
                 # It may see groups that users may not.
                 self._bind_service(search.bind_dn, search.bind_password)
             if not self._is_member(dn, name, group):
-                raise Denied(f"{dn} is not in the group {group}")
+                raise NotAMember(f"{dn} is not in the group {group}")
         except (LDAPExceptionError, OSError, ValueError) as e:
             self.check()
             raise DirectoryTrouble(f"{self._settings.url}: {self.tls_trouble or e}") from e

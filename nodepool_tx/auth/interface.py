@@ -7,7 +7,7 @@ from typing import Protocol
 import attrs
 from twisted.internet.defer import Deferred
 
-__all__ = ["Denied", "Directory", "DirectoryTrouble", "LockedOut", "Principal"]
+__all__ = ["Denied", "Directory", "DirectoryTrouble", "LockedOut", "NotAMember", "Principal"]
 
 
 @attrs.frozen
@@ -28,6 +28,10 @@ class Principal:
 
 class Denied(Exception):
     """Somebody may not log in; the text is for the log, not for them."""
+
+
+class NotAMember(Denied):
+    """They are who they say, and not in the group that may log in."""
 
 
 class LockedOut(Denied):
