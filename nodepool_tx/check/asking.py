@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, gatherResults
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    FirstError,
+    TimeoutError,
+    gatherResults,
+)
 from twisted.internet.interfaces import IReactorTime
 
 from nodepool_tx.check.clouds import recorded_servers
 from nodepool_tx.check.farm import CloudView, Farm
-from nodepool_tx.config.schema import Config, ProviderConfig
+from nodepool_tx.config.schema import Config, ProviderConfig, StaticProvider
 from nodepool_tx.providers.cloud.errors import Gone
 from nodepool_tx.providers.cloud.interface import CloudAdapter, Resource
 
@@ -55,6 +61,9 @@ class Asker:
         asking = [Deferred.fromCoroutine(self._ask(self._providers[name], farm)) for name in names]
         try:
             views = await gatherResults(asking, consumeErrors=True)
+        except FirstError as e:
+            # Somebody has cancelled this; nothing else ends it.
+            raise e.subFailure.value from e
         finally:
             for each in asking:
                 each.cancel()

@@ -120,7 +120,7 @@ def _unserved(name: str, nodes: list[Node], farm: Farm) -> Finding:
 def _left_behind(name: str, nodes: list[Node], farm: Farm) -> Iterator[Finding]:
     static = [node for node in nodes if is_static(node, farm)]
     removable = tuple(node for node in static if _is_removable(node, farm))
-    in_use = [node for node in static if node not in set(removable)]
+    in_use = [node for node in static if not _is_removable(node, farm)]
     cloud = [node for node in nodes if not is_static(node, farm)]
     told = f"provider {name or '(none)'}"
     gone = "it is not configured, no launcher online has it"
