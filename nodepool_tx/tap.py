@@ -57,6 +57,7 @@ from nodepool_tx.reload import Reloader
 from nodepool_tx.root import OrderedService
 from nodepool_tx.signals import SignalHandler
 from nodepool_tx.status.farm import Farm
+from nodepool_tx.status.health import loops_of
 from nodepool_tx.status.tally import Tally
 from nodepool_tx.store.store import Store
 from nodepool_tx.txzookeeper.client import ZookeeperClient
@@ -205,7 +206,7 @@ def build(options: Options, reactor: Any) -> Root:
 
     def loops() -> tuple[Loop, ...]:
         return (
-            *(Loop(*loop.health) for loop in (janitor.sweep, min_ready.sweep)),
+            *(loop for service in (janitor, min_ready, metrics) for loop in loops_of(service)),
             Loop("config watcher", intervals.config, watcher.last_checked),
         )
 

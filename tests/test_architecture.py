@@ -72,7 +72,9 @@ MAY_USE = {
     "manhole": ("audit auth config explain logs model pools providers reload status store work"),
     # What people see of it from outside.
     "history": "events",
-    "status": "config history launcher model pools providers reload reports store txzookeeper",
+    "status": (
+        "config history launcher model periodic pools providers reload reports store txzookeeper"
+    ),
     "explain": "config model pools providers resources store txzookeeper work",
     "web": "config events history model pools providers reports status store txzookeeper work",
     # The two places where everything is put together.

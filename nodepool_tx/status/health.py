@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from twisted.application.service import IService, MultiService
+
 from nodepool_tx.config.schema import UnavailableProvider
+from nodepool_tx.periodic import Periodic
 from nodepool_tx.providers.interface import Loop, Measured
 from nodepool_tx.status.farm import Farm
 from nodepool_tx.txzookeeper.interface import SessionState
 
-__all__ = ["Health", "all_started"]
+__all__ = ["Health", "all_started", "loops_of"]
 
 #: A loop is healthy if it succeeded within so many of its intervals, and these seconds.
 MISSED_ROUNDS = 3
@@ -19,6 +23,15 @@ GRACE = 30.0
 def all_started(farm: Farm) -> bool:
     """Nodepool 11's ``/ready``: every configured provider runs, and the store is current."""
     return not _reasons(farm)
+
+
+def loops_of(service: IService) -> Iterator[Loop]:
+    """All loops of a service and of those below it."""
+    if isinstance(service, Periodic):
+        yield Loop(*service.health)
+    if isinstance(service, MultiService):
+        for child in service:
+            yield from loops_of(child)
 
 
 class Health:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from twisted.web.http import RESPONSES
@@ -50,10 +51,29 @@ class NotToBeHad(Exception):
 
 
 def encode(value: Any) -> bytes:
-    """JSON as we send it: compact, UTF-8."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str).encode(
-        "utf-8", "backslashreplace"
+    """JSON as we send it: compact, UTF-8; what JSON has no number for is null."""
+    try:
+        text = _dumps(value)
+    except ValueError:
+        # Somebody's record holds an infinity, as Python's own JSON may.
+        text = _dumps(_finite(value))
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(
+        value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str
     )
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return value
 
 
 def send_json(request: Request, value: Any, status: int = 200) -> bytes:

@@ -225,7 +225,9 @@ def description(
             "version": version,
             "description": (
                 "Times are seconds since the epoch. Paths outside /api and /health are "
-                "Nodepool 11's. Errors are JSON, with `error` and `detail`."
+                "Nodepool 11's. Errors are JSON, with `error` and `detail`: also 404 for any "
+                "other path, 405 with `Allow` for another method, and 500, whose detail has "
+                "a `reference` to the log. HEAD is as GET, without the body."
             ),
         },
         "paths": merged,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+from twisted.application.service import MultiService
 
+from nodepool_tx.periodic import Periodic
 from nodepool_tx.providers.interface import Loop
-from nodepool_tx.status.health import GRACE, MISSED_ROUNDS, Health, all_started
+from nodepool_tx.status.health import GRACE, MISSED_ROUNDS, Health, all_started, loops_of
 from tests.web.stage import WebTestCase
 
 
@@ -97,3 +99,22 @@ class HealthTests(WebTestCase):
         found = self.health.ready()
         self.assertFalse(self.loop("full look at provider rack")["healthy"])
         self.assertTrue(found["ready"])
+
+    def test_all_loops(self) -> None:
+        """The loops of a service are those of everything below it."""
+
+        async def work() -> None:
+            """Succeed."""
+
+        inner, outer = MultiService(), MultiService()
+        inner.setServiceParent(outer)
+        Periodic(self.clock, "one", 1.0, work).setServiceParent(outer)
+        Periodic(self.clock, "two", 2.0, work).setServiceParent(inner)
+        self.assertEqual(
+            {loop.name: loop.interval for loop in loops_of(outer)}, {"one": 1.0, "two": 2.0}
+        )
+        self.bring()
+        names = {loop["name"] for loop in self.health.ready()["loops"]}
+        self.assertLessEqual(
+            {"sweep of provider cloud", "reading the quota of provider cloud"}, names
+        )

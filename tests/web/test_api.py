@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from nodepool_tx.model import Maintenance, MaintenanceMode, NodeState
@@ -265,8 +266,11 @@ class FaultTests(WebTestCase):
     def test_a_node_beyond_reason(self) -> None:
         """Whatever stands in a record can be shown."""
         self.bring()
-        node_id = self.add_node(provider="odd", comment="\ud800 \x00 <b>", external_id={"a": [1]})
+        odd = {"a": [1, math.inf, {"b": math.nan}]}
+        node_id = self.add_node(provider="odd", comment="\ud800 \x00 <b>", external_id=odd)
         self.settle()
-        found = self.get(f"/api/nodes/{node_id}").json
-        self.assertEqual(found["external_id"], {"a": [1]})
+        answer = self.get(f"/api/nodes/{node_id}")
+        self.assertNotIn("NaN", answer.text)
+        found = answer.json
+        self.assertEqual(found["external_id"], {"a": [1, None, {"b": None}]})
         self.assertIn("<b>", found["comment"])

@@ -30,6 +30,7 @@ from nodepool_tx.providers.cloud.leftovers import InUse
 from nodepool_tx.providers.cloud.lost import LostServers
 from nodepool_tx.providers.cloud.making import Making
 from nodepool_tx.providers.cloud.parts import open_account
+from nodepool_tx.providers.cloud.quota import INTERVAL
 from nodepool_tx.providers.cloud.removals import Removals
 from nodepool_tx.providers.cloud.sweep import Sweep
 from nodepool_tx.providers.drain import Drain
@@ -406,7 +407,11 @@ class CloudProviderService(MultiService):
         quota = self._account.quota.describe()
         return Measures(
             waiting={pool.pool: pool.waiting for pool in self._pools},
-            loops=(Loop(*self._everything.health), Loop(*self._sweeping.health)),
+            loops=(
+                Loop(*self._everything.health),
+                Loop(*self._sweeping.health),
+                Loop(f"reading the quota of provider {self.config.name}", INTERVAL, quota.read),
+            ),
             launching=len(self._launches),
             deleting=len(self._removals),
             quota=quota.quota,
