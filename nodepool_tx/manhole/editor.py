@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 
 from nodepool_tx.manhole.keyboard import Key
 from nodepool_tx.manhole.widths import columns
@@ -59,18 +60,18 @@ class LineEditor:
     def render(self, prompt: str, width: int) -> tuple[str, int]:
         """The line as it fits, and the column of the cursor; a long one moves sideways."""
         room = max(10, width - columns(prompt) - 1)
+        # How wide everything before each character is.
+        before = [0, *accumulate(map(columns, self.text))]
         begin = 0
-        while columns(self.text[begin : self.at]) > room:
+        while before[self.at] - before[begin] > room:
             # In steps, so that not every key moves everything.
-            begin += max(1, room // 2)
-        begin = min(begin, self.at)
+            begin = min(begin + room // 2, self.at)
         end = begin
-        used = 0
-        while end < len(self.text) and (used := used + columns(self.text[end])) <= room:
+        while end < len(self.text) and before[end + 1] - before[begin] <= room:
             end += 1
         shown = ("<" if begin else "") + self.text[begin + bool(begin) : end]
-        before = ("<" if begin else "") + self.text[begin + bool(begin) : self.at]
-        return prompt + shown, columns(prompt) + columns(before)
+        cursor = ("<" if begin else "") + self.text[begin + bool(begin) : self.at]
+        return prompt + shown, columns(prompt) + columns(cursor)
 
     # -- moving ----------------------------------------------------------
 

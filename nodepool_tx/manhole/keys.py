@@ -172,7 +172,9 @@ class AuthorizedKeys:
 
 def _entry(line: str) -> tuple[Key, str]:
     kind, _, rest = line.partition(" ")
-    if not kind.startswith(("ssh-", "ecdsa-", "sk-")) or "=" in kind:
+    if kind.startswith("sk-"):
+        raise UnusableKey("keys on security tokens are not taken")
+    if not kind.startswith(("ssh-", "ecdsa-")) or "=" in kind:
         raise UnusableKey("it has options, which the console does not know, or is no key")
     encoded, _, comment = rest.strip().partition(" ")
     try:
