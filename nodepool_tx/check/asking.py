@@ -43,7 +43,9 @@ class Asker:
     ) -> None:
         providers = config.providers if config is not None else {}
         self._providers = {
-            name: provider for name, provider in providers.items() if only is None or name == only
+            name: provider
+            for name, provider in providers.items()
+            if not isinstance(provider, StaticProvider) and only in (None, name)
         }
         self._clock = clock
         self._make_adapter = make_adapter
@@ -63,7 +65,7 @@ class Asker:
             views = await gatherResults(asking, consumeErrors=True)
         except FirstError as e:
             # Somebody has cancelled this; nothing else ends it.
-            raise e.subFailure.value from e
+            e.subFailure.raiseException()
         finally:
             for each in asking:
                 each.cancel()
