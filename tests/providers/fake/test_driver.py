@@ -242,7 +242,7 @@ class WorldOfManyTests(DriverCase):
         limits = "{max-instances: 1000, max-cores: 10000, max-ram: 100000000}"
         service = self.provide(provider(limits))
         self.ready(service, "small")
-        transport = service._adapter._transport
+        transport = service._adapter._transport._transport
         before = transport.calls["compute", "GET", "servers"]
         ids = [self.world.order(service, "small") for _ in range(200)]
         self.world.wait(1, step=0.05)
