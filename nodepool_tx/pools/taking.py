@@ -132,7 +132,9 @@ class Taking:
         """What a request in our hands waits for, in words."""
         nodes = self._store.nodes.of_request(request_id)
         coming = sum(1 for node in nodes if node.state in _COMING)
-        return f"{coming} of its {len(nodes)} nodes are being made" if nodes else "being served now"
+        if not nodes:
+            return "being served now"
+        return f"nodes are being made: {len(nodes) - coming} of {len(nodes)} are there"
 
     def start(self, request: NodeRequest, plan: Plan, reservation: Reservation) -> None:
         """Take a request; what its plan uses of what is there was reserved in the table."""

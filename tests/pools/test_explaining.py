@@ -334,7 +334,7 @@ class MakingExplainingTests(Explained, MakingTestCase):
         self.done(self.maker.end(self.nodes_for(request_id)[0]))
         found = self.explained(request_id, ScriptedInsight())
         self.assertEqual(
-            found.verdict, "1 of its 2 nodes are being made (1 init, 1 ready)", found.rules
+            found.verdict, "nodes are being made: 1 of 2 are there (1 init, 1 ready)", found.rules
         )
         self.assertEqual(found.rules[0].name, "in-hand")
         self.assertEqual(len(found.nodes), 2)

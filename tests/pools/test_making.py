@@ -23,7 +23,7 @@ class TakingTests(MakingTestCase):
         node = self.node(node_id)
         self.assertEqual((node.state, node.allocated_to), (NodeState.INIT, request_id))
         self.assertEqual((node.resources, node.tenant_name), (ONE, "t"))
-        self.assertEqual(self.pool.why(request_id), "1 of its 1 nodes are being made")
+        self.assertEqual(self.pool.why(request_id), "nodes are being made: 0 of 1 are there")
         self.done(self.maker.begin(node_id))
         self.assertEqual(self.state(request_id), "pending")
         self.ready(node_id)

@@ -74,8 +74,8 @@ def test_a_pending_request_names_who_has_it() -> None:
 def test_nodes_that_are_coming() -> None:
     """With what each of them is doing."""
     nodes = [Node(state=NodeState.BUILDING), Node(state=NodeState.READY)]
-    rule = coming_rule(nodes, "1 of its 2 nodes are being made", 5.0)
-    assert rule.words == "1 of its 2 nodes are being made (1 building, 1 ready)"
+    rule = coming_rule(nodes, "nodes are being made: 1 of 2 are there", 5.0)
+    assert rule.words == "nodes are being made: 1 of 2 are there (1 building, 1 ready)"
     assert (rule.effect, rule.since) == (Effect.WAITS, 5.0)
 
 

@@ -38,7 +38,7 @@ class InsightTests(LifecycleTestCase):
         self.world.wait(10)
         found = self.explained(request_id)
         self.assertEqual(found.rules[0].name, "in-hand")
-        self.assertEqual(found.verdict, "1 of its 1 nodes are being made (1 building)")
+        self.assertEqual(found.verdict, "nodes are being made: 0 of 1 are there (1 building)")
         (node,) = found.nodes
         self.assertRegex(
             node.words,
