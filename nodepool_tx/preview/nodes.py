@@ -14,8 +14,20 @@ import attrs
 
 from nodepool_tx.config.schema import StaticProvider
 from nodepool_tx.model import RETURNED_STATES, Node, NodeState
-from nodepool_tx.providers.static.desired import Desired, DesiredNode, SlotKey, desired_of
-from nodepool_tx.providers.static.observed import HostFacts, HostState, ObservedSlot, SeenNode
+from nodepool_tx.providers.static.desired import (
+    Desired,
+    DesiredNode,
+    Look,
+    SlotKey,
+    desired_of,
+)
+from nodepool_tx.providers.static.observed import (
+    AMPLE,
+    HostFacts,
+    HostState,
+    ObservedSlot,
+    SeenNode,
+)
 from nodepool_tx.providers.static.plan import (
     Deregister,
     Mode,
@@ -34,6 +46,9 @@ __all__ = ["Effect", "NodeEffect", "cloud_effects", "static_effects"]
 
 #: After everything that was ever noticed.
 _NOW_SEEN = 1
+
+#: Stands for the keys of a machine that nobody has asked for them yet.
+_TO_BE_GATHERED = ("to be gathered",)
 
 #: What of a node's record is worth telling when it changes.
 _TOLD = {
@@ -65,7 +80,8 @@ class NodeEffect:
     :ivar node_id: None for one that is to be registered.
     :ivar name: the host's name with its port, or the server's id.
     :ivar in_use: it is in somebody's hands, promised or held: it happens when
-        it comes back.
+        it comes back.  One that is to be registered so long waits for another
+        node of its machine.
     :ivar words: why, or what changes.
     """
 
@@ -127,6 +143,12 @@ def _effects_at(
         if found is not None:
             touched.add(found.node_id or "")
             yield found
+    if slot.key.slot is not None and slot.room <= 0:
+        # Too many nodes of its machine are still in use: what if there were room?
+        for step in plan(wanted, attrs.evolve(slot, room=AMPLE), _up(wanted, slot), mode, now):
+            found = _effect(provider, step, None) if isinstance(step, Register) else None
+            if found is not None and not withdrawn:
+                yield attrs.evolve(found, in_use=True)
     for seen in slot.nodes:
         if seen.node.id in touched or not _is_kept(seen):
             continue
@@ -143,6 +165,8 @@ def _up(wanted: DesiredNode | None, slot: ObservedSlot) -> HostFacts:
     recorded = next((seen.node.host_keys for seen in slot.nodes if seen.node.host_keys), ())
     asked = wanted.host_keys if wanted is not None else ()
     keys = recorded if set(asked) <= set(recorded) else asked
+    if not keys and wanted is not None and wanted.look is Look.KEYS:
+        keys = _TO_BE_GATHERED
     return HostFacts(HostState.UP, keys=tuple(keys), checked=_NOW_SEEN)
 
 
