@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import cast
+from collections.abc import Callable
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from nodepool_tx.launcher import Launcher
-from nodepool_tx.pools.service import PoolService
-from nodepool_tx.providers.interface import Loop, ProviderService
+from nodepool_tx.providers.interface import Loop
 from nodepool_tx.reload import Reloader
 from nodepool_tx.status.tally import Tally
 from nodepool_tx.store.store import Store
 
-__all__ = ["Farm", "pools_of"]
+__all__ = ["Farm"]
 
 
 @attrs.frozen(kw_only=True)
@@ -40,9 +38,3 @@ class Farm:
     def now(self) -> float:
         """Seconds since the epoch."""
         return self.clock.seconds()
-
-
-def pools_of(service: ProviderService) -> tuple[PoolService, ...]:
-    """The pools of a provider that runs here."""
-    children = cast("Iterable[object]", service)
-    return tuple(child for child in children if isinstance(child, PoolService))

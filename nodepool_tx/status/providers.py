@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from nodepool_tx.config.schema import UnavailableProvider
-from nodepool_tx.providers.interface import HasHosts, ProviderService, ProviderStatus
-from nodepool_tx.status.farm import Farm, pools_of
+from nodepool_tx.providers.interface import HasHosts, Measured, ProviderService, ProviderStatus
+from nodepool_tx.status.farm import Farm
 from nodepool_tx.status.maintenance import maintenance_of_host, maintenance_of_provider
 
 __all__ = ["gather_provider", "provider_names", "provider_status", "provider_statuses"]
@@ -129,7 +129,7 @@ def _tasks(farm: Farm, status: ProviderStatus) -> list[dict[str, Any]]:
 
 
 def _pools(farm: Farm, service: ProviderService) -> list[dict[str, Any]]:
-    services = {(pool.name or "").removeprefix("pool "): pool for pool in pools_of(service)}
+    waiting = service.measures().waiting if isinstance(service, Measured) else {}
     registered = {
         pool.name: pool
         for pool in farm.store.components.pools()
@@ -137,14 +137,14 @@ def _pools(farm: Farm, service: ProviderService) -> list[dict[str, Any]]:
     }
     shown = []
     for pool in sorted(service.config.pools, key=lambda pool: pool.name):
-        running, component = services.get(pool.name), registered.get(pool.name)
+        component = registered.get(pool.name)
         shown.append(
             {
                 "name": pool.name,
                 "labels": sorted(pool.labels),
                 "priority": pool.effective_priority,
                 "max_servers": None if math.isinf(pool.max_servers) else int(pool.max_servers),
-                "waiting": running.waiting if running is not None else 0,
+                "waiting": waiting.get(pool.name, 0),
                 "paused": component.paused if component is not None else False,
             }
         )

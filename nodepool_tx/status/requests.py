@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nodepool_tx.model import NodeRequest, RequestState
-from nodepool_tx.status.farm import Farm, pools_of
+from nodepool_tx.pools.explaining import Reason
+from nodepool_tx.status.farm import Farm
 from nodepool_tx.store.requests import RequestTable
 
 __all__ = ["Reasons", "request_status", "requests_in_order", "shown_request"]
@@ -16,57 +17,41 @@ MOST_REASONS = 3
 
 
 class Reasons:
-    """Why requests wait, for one answer: those that wish the same are asked about once."""
+    """Why requests wait, as far as this launcher knows."""
 
     def __init__(self, farm: Farm) -> None:
         self._farm = farm
-        self._known: dict[tuple[Any, ...], str] = {}
 
     def of(self, request: NodeRequest) -> str:
-        """One line; empty if nothing holds it back that this launcher knows of."""
+        """One line; what pools say that would serve it counts more than why others do not."""
         if request.state is RequestState.FULFILLED:
             return "its nodes wait to be taken"
         if request.state is RequestState.FAILED:
             return "declined by every pool" if request.declined_by else "it failed"
-        if request.state is RequestState.PENDING:
-            return self._ask(request)
-        key = (
-            tuple(sorted(request.node_types)),
-            request.tenant_name,
-            request.provider,
-            request.declined_by,
-            request.reuse,
-        )
-        if key not in self._known:
-            self._known[key] = self._ask(request)
-        return self._known[key]
-
-    def _ask(self, request: NodeRequest) -> str:
-        found: list[str] = []
-        wanted = set(request.node_types)
-        for name, service in self._farm.reloader.services().items():
-            labels = {pool.name: pool.labels for pool in service.config.pools}
-            for pool in pools_of(service):
-                pool_name = (pool.name or "").removeprefix("pool ")
-                if not wanted <= labels.get(pool_name, frozenset()):
-                    continue
-                if why := pool.why(request.id):
-                    found.append(f"{name}/{pool_name}: {why}")
-        if found:
-            more = len(found) - MOST_REASONS
-            found = [*found[:MOST_REASONS], *([f"and {more} more pools"] if more > 0 else [])]
-            return "; ".join(found)
-        return self._elsewhere(wanted)
-
-    def _elsewhere(self, wanted: set[str]) -> str:
-        """What can be said of a request that no pool of ours has to do with."""
-        offering = [
-            pool for pool in self._farm.store.components.pools() if wanted <= pool.supported_labels
+        said = [
+            reason
+            for service in self._farm.reloader.services().values()
+            for reason in service.reasons(request.id)
         ]
-        if not offering:
-            return f"no pool online offers {', '.join(sorted(wanted))}"
-        launchers = sorted({pool.hostname for pool in offering})
-        return f"in the hands of {', '.join(launchers)}"
+        serving = [reason for reason in said if reason.serves]
+        if serving:
+            return _in_one_line(serving)
+        wanted = set(request.node_types)
+        elsewhere = {
+            pool.hostname
+            for pool in self._farm.store.components.pools()
+            if wanted <= pool.supported_labels and pool.hostname != self._farm.hostname
+        }
+        if elsewhere:
+            return f"left to {', '.join(sorted(elsewhere))}"
+        return _in_one_line(said) or f"no pool online offers {', '.join(sorted(wanted))}"
+
+
+def _in_one_line(reasons: Sequence[Reason]) -> str:
+    words = [f"{each.provider}/{each.pool}: {each.words}" for each in reasons[:MOST_REASONS]]
+    if len(reasons) > MOST_REASONS:
+        words.append(f"and {len(reasons) - MOST_REASONS} more pools")
+    return "; ".join(words)
 
 
 def requests_in_order(table: RequestTable) -> Iterator[NodeRequest]:

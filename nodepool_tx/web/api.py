@@ -93,7 +93,7 @@ def send_requests(request: Request, farm: Farm) -> Deferred[None]:
     following = shown[-1].id if len(everything) > begin + limit else None
     reasons = Reasons(farm)
     pieces = (encode(request_status(each, farm.now, reasons)) for each in shown)
-    return _send_long(request, farm, "requests", pieces, {"next": following}, per_slice=20)
+    return _send_long(request, farm, "requests", pieces, {"next": following})
 
 
 def send_request(request: Request, farm: Farm, request_id: str) -> bytes:
@@ -154,12 +154,11 @@ def _send_long(
     name: str,
     pieces: Iterable[bytes],
     rest: dict[str, Any],
-    per_slice: int = 100,
 ) -> Deferred[None]:
     """An object with one long list and a few more values."""
     request.setHeader("Content-Type", "application/json")
     request.setHeader("Cache-Control", "no-store")
-    return send_slices(request, farm.clock, _object(name, pieces, rest), per_slice)
+    return send_slices(request, farm.clock, _object(name, pieces, rest))
 
 
 def _object(name: str, pieces: Iterable[bytes], rest: dict[str, Any]) -> Iterator[bytes]:
