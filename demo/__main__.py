@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import shlex
 import subprocess
 import sys
 import time
 
-from demo import daemon, machines
+from demo import daemon, machines, ways_in
 from demo.places import DEMO, ROOT
 
 #: A job that shows where it runs, and lasts until it reads a line.
@@ -21,6 +22,19 @@ JOB = (
     "uname -srm; echo working; read line; echo done",
 )
 SLOTS = 4
+
+#: What to try next, and what it shows.
+BY_HAND = (
+    (f"source {os.path.relpath(DEMO / 'env', ROOT)}", ""),
+    ("nodepool request debian-large", "a node to log in to, until you press Enter"),
+    ("nodepool request debian-large debian-small -- hostname", "a command on two of them"),
+    ("nodepool request cloud-large --keep", "a server of a simulated cloud; a second one waits"),
+    ("nodepool request-list", "what waits"),
+    ("nodepool explain ID", "and why, rule by rule"),
+    ("nodepool maintain 127.0.0.3 --reason 'new disk'", "and back: nodepool return 127.0.0.3"),
+    (f"$EDITOR {os.path.relpath(daemon.CONFIG, ROOT)}", "the launcher notices"),
+    ("nodepool plan FILE", "what it would do with a changed copy of that file"),
+)
 
 
 def say(text: str = "") -> None:
@@ -69,6 +83,29 @@ def wait_for_nodes(patience: float = 60.0) -> int:
     return ready
 
 
+def relative(path: pathlib.Path) -> str:
+    """As it is typed in the checkout."""
+    return os.path.relpath(path, ROOT)
+
+
+def show_ways_in(ports: ways_in.Ports) -> tuple[str, str | None]:
+    """Wait until people can get in, and say where.
+
+    :returns: the address of the web pages, and the command for the console if there is one.
+    """
+    url, since = f"http://{ways_in.HOST}:{ports.web}/", time.monotonic()
+    if not ways_in.wait_until(ways_in.web_answers, ports.web):
+        raise SystemExit(f"demo: {url} does not answer; see {daemon.LOG}")
+    step("dashboard", url, since)
+    if ports.console is None:
+        return url, None
+    command, since = f"ssh -F {relative(ways_in.SSH_CONFIG)} console", time.monotonic()
+    if not ways_in.wait_until(ways_in.console_answers, ports.console):
+        raise SystemExit(f"demo: the console does not answer; see {daemon.LOG}")
+    step("console", command, since)
+    return url, command
+
+
 def job() -> None:
     """Run it, look at the nodes while it runs, and let it finish."""
     say(f"$ {shlex.join(JOB)}")
@@ -112,26 +149,29 @@ def main() -> None:
     found = machines.machines()
     where = ", ".join(f"{machine.host}:{machine.port}" for machine in found)
     step("machines", f"{where}{'' if started else ' (running)'}", since)
-    daemon.write_config(found)
+    ports = daemon.write_config(found)
     since = time.monotonic()
     fresh = daemon.start()
     step("launcher", "twistd nodepool" + ("" if fresh else " (running)"), since)
     since = time.monotonic()
     step("nodes", f"{wait_for_nodes()} ready", since)
+    url, console = show_ways_in(ports)
     say()
     show("nodepool", "list")
     job()
-    say("The launcher goes on running. To go on by hand:")
+    say("The launcher goes on running:")
     say()
-    say(f"  source {os.path.relpath(DEMO / 'env')}")
-    say("  nodepool request debian-large     # one to log in to, until you press Enter")
-    say("  nodepool request debian-large debian-small debian-small -- hostname")
-    say("  nodepool request cloud-large --keep     # a server of a simulated cloud")
-    say("  nodepool list --detail")
-    say(f"  less {os.path.relpath(daemon.LOG)}")
-    say(f"  $EDITOR {os.path.relpath(daemon.CONFIG)}     # it notices")
+    say(f"  {url:<52}  what there is, as it changes")
+    if console is not None:
+        say(f"  {console:<52}  a prompt inside: tasks(), providers, help")
+    say(f"  {'less ' + relative(daemon.LOG):<52}  its log")
     say()
-    say(f"To stop it and all it started: {os.path.relpath(ROOT / 'bin' / 'demo')} stop")
+    say("To go on by hand:")
+    say()
+    for command, what in BY_HAND:
+        say(f"  {command:<52}  {what}".rstrip())
+    say()
+    say(f"To stop it and all it started: {relative(ROOT / 'bin' / 'demo')} stop")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import subprocess
 import sys
 
 from demo.machines import IDENTITY, Machine, username
-from demo.places import DEMO, ROOT, end, running
+from demo.places import DEMO, ROOT, end, free_port, running
+from demo.ways_in import AUTHORIZED_KEYS, HOST, Ports, choose_ports, ports_in, write_ssh_config
 
 __all__ = ["complaints", "environment", "start", "stop", "write_config"]
 
@@ -31,21 +32,45 @@ def environment() -> dict[str, str]:
     }
 
 
-def write_config(machines: list[Machine]) -> None:
-    """Write the configuration if it must change, and the file to source by hand."""
-    template = string.Template((ROOT / "demo" / "nodepool.yaml.in").read_text())
-    values = {"user": username()}
+def write_config(machines: list[Machine]) -> Ports:
+    """Write the configuration if it must change, and the files to use by hand.
+
+    :returns: where its launcher listens.
+    """
+    known = CONFIG.read_text() if CONFIG.exists() else ""
+    ports = ports_in(known)
+    # One that was changed by hand stays as long as its machines are there and its ports are free.
+    here = all(f"connection-port: {machine.port}\n" in known for machine in machines)
+    if not here or ports is None or not (_pids() or _free(ports)):
+        ports = choose_ports(ports)
+        CONFIG.write_text(_template(machines, ports))
+    if ports.console is not None:
+        write_ssh_config(ports)
+    lines = [f'export {name}="{value}"' for name, value in environment().items() if name != "PATH"]
+    lines.append(f'export PATH="{BIN}:$PATH"')
+    (DEMO / "env").write_text("\n".join(lines) + "\n")
+    return ports
+
+
+def _template(machines: list[Machine], ports: Ports) -> str:
+    values = {
+        "user": username(),
+        "listen": HOST,
+        "web": str(ports.web),
+        "console": str(ports.console),
+        "keys": str(AUTHORIZED_KEYS),
+        "audit": str(DEMO / "audit.log"),
+    }
     for number, machine in enumerate(machines, 1):
         values[f"host{number}"] = machine.host
         values[f"port{number}"] = str(machine.port)
         values[f"key{number}"] = machine.key
-    # One that was changed by hand stays as long as its machines are there.
-    known = CONFIG.read_text() if CONFIG.exists() else ""
-    if not all(f"connection-port: {machine.port}\n" in known for machine in machines):
-        CONFIG.write_text(template.substitute(values))
-    lines = [f'export {name}="{value}"' for name, value in environment().items() if name != "PATH"]
-    lines.append(f'export PATH="{BIN}:$PATH"')
-    (DEMO / "env").write_text("\n".join(lines) + "\n")
+    return string.Template((ROOT / "demo" / "nodepool.yaml.in").read_text()).substitute(values)
+
+
+def _free(ports: Ports) -> bool:
+    wanted = [port for port in (ports.web, ports.console) if port is not None]
+    return all(free_port(HOST, port) == port for port in wanted)
 
 
 def _pids() -> list[int]:

@@ -6,13 +6,12 @@ import getpass
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import time
 
 import attrs
 
-from demo.places import DEMO, descendants, end, running
+from demo.places import DEMO, descendants, end, free_port, make_key, running
 
 __all__ = ["IDENTITY", "Machine", "machines", "start", "stop"]
 
@@ -50,12 +49,6 @@ def _sshd() -> str:
     return shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin") or "/usr/sbin/sshd"
 
 
-def _make_key(path: pathlib.Path) -> None:
-    if not path.exists():
-        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path)]
-        subprocess.run(words, check=True)
-
-
 def _port(host: str) -> int:
     """The port used before if it is free, or another."""
     remembered = _directory(host) / "port"
@@ -63,13 +56,7 @@ def _port(host: str) -> int:
         wanted = int(remembered.read_text())
     except (OSError, ValueError):
         wanted = 0
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, wanted))
-        except OSError:
-            probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
+    port = free_port(host, wanted)
     remembered.write_text(f"{port}\n")
     return port
 
@@ -85,7 +72,7 @@ def _locked_root() -> bool:
 def _start(host: str) -> None:
     directory = _directory(host)
     directory.mkdir(parents=True, exist_ok=True)
-    _make_key(directory / "host-key")
+    make_key(directory / "host-key")
     lines = (
         f"ListenAddress {host}:{_port(host)}",
         f'HostKey "{directory / "host-key"}"',
@@ -125,7 +112,7 @@ def machines() -> list[Machine]:
 def start() -> int:
     """Start those that do not run; how many that were."""
     IDENTITY.parent.mkdir(parents=True, exist_ok=True)
-    _make_key(IDENTITY)
+    make_key(IDENTITY)
     if os.getuid() == 0:
         # Where sshd locks itself in before a login; the package's own start makes it.
         os.makedirs("/run/sshd", mode=0o755, exist_ok=True)

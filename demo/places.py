@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import pathlib
 import signal
+import socket
+import subprocess
 import time
 
-__all__ = ["DEMO", "ROOT", "descendants", "end", "running"]
+__all__ = ["DEMO", "ROOT", "descendants", "end", "free_port", "make_key", "running"]
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DEMO = pathlib.Path(os.environ.get("NODEPOOL_DEMO_DIR") or ROOT / ".demo").absolute()
@@ -44,6 +46,27 @@ def descendants(pid: int) -> list[int]:
         return []
     found = [int(word) for word in text.split()]
     return found + [below for child in found for below in descendants(child)]
+
+
+def free_port(host: str, *wanted: int) -> int:
+    """The first of these that is free on an address, or any."""
+    for port in (*wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            found: int = probe.getsockname()[1]
+            return found
+    raise SystemExit(f"demo: no port is free on {host}")
+
+
+def make_key(path: pathlib.Path, comment: str = "") -> None:
+    """A key of SSH, for this user only, unless it is there already."""
+    if not path.exists():
+        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
+        subprocess.run(words, check=True)
 
 
 def _alive(pid: int) -> bool:
