@@ -119,8 +119,8 @@ def schema(server: Server) -> Any:
     }
     assert all(ids.values())
     del described["paths"][STREAM]
-    for operations in described["paths"].values():
-        for parameter in operations["get"].get("parameters", ()):
+    for path in PATHS.keys() - {STREAM}:
+        for parameter in described["paths"][path]["get"].get("parameters", ()):
             if parameter["name"] in ids:
                 kinds = [{"enum": ids[parameter["name"]]}, parameter["schema"]]
                 parameter["schema"] = {"type": "string", "anyOf": kinds}
