@@ -34,6 +34,12 @@ from nodepool_tx.explain.questions import launcher_id
 from nodepool_tx.history import History
 from nodepool_tx.janitor import Janitor
 from nodepool_tx.launcher import Launcher, Presence, Session, connection_string
+from nodepool_tx.leases.desk import Desk
+from nodepool_tx.leases.entry import Entry
+from nodepool_tx.leases.http import LeasesOverHTTP
+from nodepool_tx.leases.notice import PlainHTTP
+from nodepool_tx.leases.polls import Polls
+from nodepool_tx.leases.service import LeaseService
 from nodepool_tx.logs import begin_new_file, make_levels, make_observer, open_file
 from nodepool_tx.maintenance import MaintenanceEnds
 from nodepool_tx.manhole.service import ManholeService
@@ -58,6 +64,7 @@ from nodepool_tx.root import OrderedService
 from nodepool_tx.signals import SignalHandler
 from nodepool_tx.status.farm import Farm
 from nodepool_tx.status.health import loops_of
+from nodepool_tx.status.requests import Reasons
 from nodepool_tx.status.tally import Tally
 from nodepool_tx.store.store import Store
 from nodepool_tx.txzookeeper.client import ZookeeperClient
@@ -165,7 +172,12 @@ def build(options: Options, reactor: Any) -> Root:
         session,
         config,
         _notices(options),
-        [min_ready.reconfigure, lambda: web.reconfigure(), lambda: console.reconfigure()],
+        [
+            min_ready.reconfigure,
+            lambda: web.reconfigure(),
+            lambda: console.reconfigure(),
+            lambda: plain_http.look(in_force()),
+        ],
         events,
     )
     watcher = ConfigWatcher(
@@ -241,18 +253,42 @@ def build(options: Options, reactor: Any) -> Root:
     )
     history = History(reactor, events)
     hub = Hub(reactor, make_feeds(farm, events, history), _room_for_streams())
-    app = WebApp(farm, history, hub, explain=_explainer(store, reloader), metrics=metrics.resource)
+
+    def in_force() -> Config:
+        return reloader.config or config
+
+    def operations() -> Operations:
+        return in_force().operations
+
+    directory = LdapDirectory(reactor, lambda: operations().ldap)
+    attempts = Attempts(reactor)
+    log_ins = LogIns(reactor, directory, attempts, audit)
+    plain_http = PlainHTTP()
+    leases = LeaseService(reactor, store)
+    polls = Polls(reactor, store.leases)
+    over_http = LeasesOverHTTP(
+        reactor,
+        Desk(reactor, store, in_force, leases.requests_of),
+        polls,
+        Entry(reactor, attempts, log_ins),
+        audit,
+        lambda: operations().leases,
+        lambda request: Reasons(farm).of(request),
+    )
+    app = WebApp(
+        farm,
+        history,
+        hub,
+        explain=_explainer(store, reloader),
+        metrics=metrics.resource,
+        leases=over_http.extension(),
+    )
     web = WebServer(
         reactor,
         LimitedSite(Front(app.routes()), reactor, hub.most + SPARE_CONNECTIONS),
         hub,
         lambda: (reloader.config or config).webapp,
     )
-
-    def operations() -> Operations:
-        return (reloader.config or config).operations
-
-    directory = LdapDirectory(reactor, lambda: operations().ldap)
     scene = Scene(
         farm=farm, watcher=watcher, levels=None if to_syslog else levels, consoles=Tracker(reactor)
     )
@@ -260,7 +296,7 @@ def build(options: Options, reactor: Any) -> Root:
         reactor,
         operations,
         scene,
-        LogIns(reactor, directory, Attempts(reactor), audit),
+        log_ins,
         audit,
         os.path.join(options["state-dir"], "manhole"),
     )
@@ -285,8 +321,10 @@ def build(options: Options, reactor: Any) -> Root:
         MaintenanceEnds(store),
         min_ready,
         answers,
+        leases,
         watcher,
         web,
+        polls,
         directory,
         console,
         signals,

@@ -77,9 +77,10 @@ MAY_USE = {
     ),
     "explain": "config model pools providers resources store txzookeeper work",
     "web": "config events history model pools providers reports status store txzookeeper work",
+    "leases": "audit auth config model store web work",
     # The two places where everything is put together.
     "tap": (
-        "audit auth collecting config embedded events explain history janitor launcher logs "
+        "audit auth collecting config embedded events explain history janitor launcher leases logs "
         "maintenance manhole metrics minready names nodescan options pools providers reload root "
         "signals status store txzookeeper web work"
     ),
