@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 from demo import daemon, machines, ways_in
 from demo.places import DEMO, ROOT
@@ -88,20 +89,25 @@ def relative(path: pathlib.Path) -> str:
     return os.path.relpath(path, ROOT)
 
 
+def wait_for(answers: Callable[[int], bool], port: int, what: str) -> None:
+    """Until it answers, and it is ours that does."""
+    if not ways_in.wait_until(lambda: daemon.listens_on(port) and answers(port)):
+        say("\n".join(daemon.complaints()))
+        raise SystemExit(f"demo: {what} does not answer on port {port}; see {daemon.LOG}")
+
+
 def show_ways_in(ports: ways_in.Ports) -> tuple[str, str | None]:
     """Wait until people can get in, and say where.
 
     :returns: the address of the web pages, and the command for the console if there is one.
     """
     url, since = f"http://{ways_in.HOST}:{ports.web}/", time.monotonic()
-    if not ways_in.wait_until(ways_in.web_answers, ports.web):
-        raise SystemExit(f"demo: {url} does not answer; see {daemon.LOG}")
+    wait_for(ways_in.web_answers, ports.web, url)
     step("dashboard", url, since)
     if ports.console is None:
         return url, None
     command, since = f"ssh -F {relative(ways_in.SSH_CONFIG)} console", time.monotonic()
-    if not ways_in.wait_until(ways_in.console_answers, ports.console):
-        raise SystemExit(f"demo: the console does not answer; see {daemon.LOG}")
+    wait_for(ways_in.console_answers, ports.console, "the console")
     step("console", command, since)
     return url, command
 

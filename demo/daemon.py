@@ -9,10 +9,10 @@ import subprocess
 import sys
 
 from demo.machines import IDENTITY, Machine, username
-from demo.places import DEMO, ROOT, end, free_port, running
+from demo.places import DEMO, ROOT, end, free_port, listens, running
 from demo.ways_in import AUTHORIZED_KEYS, HOST, Ports, choose_ports, ports_in, write_ssh_config
 
-__all__ = ["complaints", "environment", "start", "stop", "write_config"]
+__all__ = ["complaints", "environment", "listens_on", "start", "stop", "write_config"]
 
 CONFIG = DEMO / "nodepool.yaml"
 STATE = DEMO / "state"
@@ -95,6 +95,11 @@ def start() -> bool:
         text = (answer.stdout + answer.stderr).strip()
         raise SystemExit(f"demo: the launcher does not start: {text or f'see {LOG}'}")
     return True
+
+
+def listens_on(port: int) -> bool:
+    """Whether it is the demonstration's launcher that does, not somebody who was quicker."""
+    return any(listens(pid, port) for pid in _pids())
 
 
 def complaints() -> list[str]:

@@ -12,10 +12,21 @@ import socket
 import subprocess
 import time
 
-__all__ = ["DEMO", "ROOT", "descendants", "end", "free_port", "make_key", "running"]
+__all__ = [
+    "DEMO",
+    "ROOT",
+    "USUAL",
+    "descendants",
+    "end",
+    "free_port",
+    "listens",
+    "make_key",
+    "running",
+]
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-DEMO = pathlib.Path(os.environ.get("NODEPOOL_DEMO_DIR") or ROOT / ".demo").absolute()
+USUAL = ROOT / ".demo"
+DEMO = pathlib.Path(os.environ.get("NODEPOOL_DEMO_DIR") or USUAL).absolute()
 
 
 def running(*words: str) -> list[int]:
@@ -60,6 +71,17 @@ def free_port(host: str, *wanted: int) -> int:
             found: int = probe.getsockname()[1]
             return found
     raise SystemExit(f"demo: no port is free on {host}")
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether a process of this user listens on a port, and not another one."""
+    rows = [line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    sockets = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(f":{port:04X}")}
+    try:
+        files = [os.readlink(entry) for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError:
+        return False
+    return not sockets.isdisjoint(files)
 
 
 def make_key(path: pathlib.Path, comment: str = "") -> None:

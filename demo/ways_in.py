@@ -12,7 +12,7 @@ import attrs
 import yaml
 
 from demo.machines import username
-from demo.places import DEMO, free_port, make_key
+from demo.places import DEMO, USUAL, free_port, make_key
 
 __all__ = [
     "AUTHORIZED_KEYS",
@@ -27,8 +27,8 @@ __all__ = [
 ]
 
 HOST = "127.0.0.1"
-#: Those that are documented, taken if nobody else has them.
-USUAL_WEB, USUAL_CONSOLE = 8005, 2222
+#: Those that are documented; a demonstration somewhere else takes any.
+USUAL_PORTS = (8005, 2222) if DEMO == USUAL else (0, 0)
 
 #: Opens the console; made here, and for this user only.
 KEY = DEMO / "ssh" / "console-key"
@@ -59,8 +59,8 @@ def ports_in(config: str) -> Ports | None:
 
 def choose_ports(before: Ports | None) -> Ports:
     """Ports that are free, those from before if they are."""
-    web, console = (before.web, before.console) if before else (USUAL_WEB, USUAL_CONSOLE)
-    return Ports(free_port(HOST, web), free_port(HOST, console or USUAL_CONSOLE))
+    web, console = (before.web, before.console) if before else USUAL_PORTS
+    return Ports(free_port(HOST, web), free_port(HOST, console or USUAL_PORTS[1]))
 
 
 def write_ssh_config(ports: Ports) -> pathlib.Path:
@@ -102,10 +102,10 @@ def console_answers(port: int) -> bool:
         return False
 
 
-def wait_until(true: Callable[[int], bool], port: int, patience: float = 20.0) -> bool:
+def wait_until(true: Callable[[], bool], patience: float = 20.0) -> bool:
     """Ask again and again, until it is true or ``patience`` seconds are over."""
     deadline = time.monotonic() + patience
-    while not true(port):
+    while not true():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)
