@@ -61,6 +61,9 @@ _SIGNATURES = (
     b"rsa-sha2-256",
 )
 
+#: What Conch says of every packet is of no interest: it is filtered with the rest of Twisted's.
+_quiet = Logger(namespace="twisted.conch.ssh")
+
 
 class Visit(Protocol):
     """What a channel is used for, once that is known."""
@@ -87,7 +90,7 @@ class Channel(SSHChannel):
 
     name = b"session"
     conn: Any
-    _log = Logger()
+    _log = _quiet
 
     def __init__(
         self, begin: Callable[[Channel, str | None, tuple[int, int] | None], Visit], **sizes: Any
@@ -222,6 +225,7 @@ class Connection(SSHConnection):
     """
 
     transport: Any
+    _log = _quiet
 
     def __init__(self, begin: Callable[..., Visit], ended: Callable[[], None]) -> None:
         super().__init__()
@@ -268,6 +272,7 @@ class Transport(SSHServerTransport):
     """The encrypted connection, with what is good today of what Conch has."""
 
     supportedCompressions = [b"none"]
+    _log = _quiet
 
     def __init__(self, gone: Callable[[Transport], None]) -> None:
         super().__init__()
@@ -281,6 +286,9 @@ class Transport(SSHServerTransport):
     def sendExtInfo(self, extensions: list[tuple[bytes, bytes]]) -> None:
         """Say which signatures visitors may prove themselves with, not which the host has."""
         super().sendExtInfo([(b"server-sig-algs", b",".join(_SIGNATURES))])
+
+    def receiveError(self, reasonCode: int, description: bytes) -> None:
+        """The other side says goodbye, which is no error."""
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         super().connectionLost(reason)

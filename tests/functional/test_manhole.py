@@ -359,6 +359,13 @@ class Hanging(AtTheConsole):
         both = {**self.base, "labels": labels, "providers": [rack, trial]}
         launcher.write(self.at_server(both))
         await self.until_logged(launcher, "added trial")
+
+        async def offered() -> bool:
+            pools = await self.sight.components("pool")
+            return "trial" in {pool["provider_name"] for pool in pools}
+
+        # Before that nobody knows of the label, and a request for it fails.
+        await self.until("the pool of trial", offered)
         requester = await self.requester()
         await requester.ask("cloud")
 

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
 
 from nodepool_tx.manhole import by_hand
 from nodepool_tx.providers.interface import Phase
+from tests.launcher_world import World
 from tests.reload_stage import ReloadTestCase, provider
+from tests.test_reload_property import HOSTS, Setup
 
 
 class IdlingTests(ReloadTestCase):
@@ -148,3 +151,22 @@ def test_what_is_no_length_of_time(length: str | float) -> None:
     """It is said, before anything is done."""
     with pytest.raises(ValueError, match="length of time"):
         by_hand.seconds_of(length)
+
+
+class RealProviderTests(SynchronousTestCase):
+    """The static provider itself."""
+
+    def test_a_reload_removes_what_was_idled(self) -> None:
+        """Its free nodes are given up and it is gone, though it began nothing by itself."""
+        world = World(HOSTS)
+        self.addCleanup(world.close)
+        machines = (("l1", "main", "a", 1), ("l2", "main", "b", 2))
+        world.start(Setup((("lab", -1, False, machines),)).config)
+        self.assertEqual(len(world.free()), 3)
+        reloader = world.process.reloader
+        self.successResultOf(Deferred.fromCoroutine(by_hand.idle(reloader, "lab")))
+        reloader.apply(Setup(()).config)
+        world.settle()
+        world.wait(60.0)
+        self.assertEqual((world.nodes(), reloader.services()), ({}, {}))
+        self.assertEqual(world.failures, [])
