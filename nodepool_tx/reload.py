@@ -28,13 +28,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
-import attrs
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from nodepool_tx.config.schema import Config, ProviderConfig, UnavailableProvider
-from nodepool_tx.events import Events, ReloadEnded
+from nodepool_tx.config.schema import Config, ProviderConfig
+from nodepool_tx.events import Events
 from nodepool_tx.periodic import Periodic
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.tenants import TenantLimits
@@ -43,61 +42,14 @@ from nodepool_tx.providers.drains import DrainLedger
 from nodepool_tx.providers.interface import Phase, ProviderService
 from nodepool_tx.providers.ownership import Ownerships
 from nodepool_tx.providers.tree import ProviderTree
+from nodepool_tx.reload_plan import ReloadPlan, ReloadReport, plan_reload
 from nodepool_tx.store.change import Uncertain
 from nodepool_tx.work import SingleFlight, Tracker, shielded
 
-__all__ = ["ReloadPlan", "ReloadReport", "Reloader", "plan_reload"]
+__all__ = ["Reloader"]
 
 #: Seconds after which a reload that takes long says what it waits for.
 ANNOUNCE_AFTER = 10.0
-
-
-@attrs.frozen
-class ReloadPlan:
-    """What a new configuration means for the providers, by name and in order."""
-
-    kept: tuple[str, ...] = ()
-    replaced: tuple[str, ...] = ()
-    added: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    #: Configured, but of a driver this version does not have.
-    unavailable: tuple[str, ...] = ()
-
-    @property
-    def changes_nothing(self) -> bool:
-        return not (self.replaced or self.added or self.removed)
-
-
-def plan_reload(running: dict[str, ProviderConfig], new: Config) -> ReloadPlan:
-    """Compare what runs with what is wanted; providers that compare equal stay."""
-    unavailable = {
-        name
-        for name, provider in new.providers.items()
-        if isinstance(provider, UnavailableProvider)
-    }
-    wanted = {name: p for name, p in new.providers.items() if name not in unavailable}
-    both = wanted.keys() & running.keys()
-    return ReloadPlan(
-        kept=tuple(sorted(name for name in both if wanted[name] == running[name])),
-        replaced=tuple(sorted(name for name in both if wanted[name] != running[name])),
-        added=tuple(sorted(wanted.keys() - running.keys())),
-        removed=tuple(sorted(running.keys() - wanted.keys())),
-        unavailable=tuple(sorted(unavailable)),
-    )
-
-
-@attrs.frozen
-class ReloadReport:
-    """What came of a reload.
-
-    :ivar rolled_back: providers whose new configuration could not be started,
-        and why; their old service goes on, if there was one.
-    :ivar seconds: how long it took.
-    """
-
-    plan: ReloadPlan
-    rolled_back: dict[str, str]
-    seconds: float
 
 
 class Reloader:
@@ -232,7 +184,7 @@ class Reloader:
         report = ReloadReport(plan, rolled_back, self._clock.seconds() - started)
         self.reports = [*self.reports[-99:], report]
         self._log_report(report)
-        self._events.publish(_ended(report))
+        self._events.publish(report.as_event())
 
     async def _install(self, config: ProviderConfig, old: ProviderService | None) -> str:
         """Put a provider in place of ``old``; returns why not, if not."""
@@ -462,33 +414,11 @@ class Reloader:
             )
 
     def _log_report(self, report: ReloadReport) -> None:
-        plan = report.plan
-        applied = "in part" if report.rolled_back else "in full"
         self._log.info(
             "configuration applied {applied} in {seconds:.3f} s: kept {kept}; replaced {replaced}; "
             "added {added}; removed {removed}; rolled back {rolled_back}",
-            applied=applied,
-            seconds=report.seconds,
-            kept=", ".join(plan.kept) or "none",
-            replaced=", ".join(n for n in plan.replaced if n not in report.rolled_back) or "none",
-            added=", ".join(n for n in plan.added if n not in report.rolled_back) or "none",
-            removed=", ".join(plan.removed) or "none",
-            rolled_back="; ".join(f"{n} ({why})" for n, why in report.rolled_back.items())
-            or "none",
+            **report.in_words(),
         )
-
-
-def _ended(report: ReloadReport) -> ReloadEnded:
-    """What is told of a reload: what came into force, and what did not."""
-    plan = report.plan
-    return ReloadEnded(
-        kept=plan.kept,
-        replaced=tuple(name for name in plan.replaced if name not in report.rolled_back),
-        added=tuple(name for name in plan.added if name not in report.rolled_back),
-        removed=plan.removed,
-        rolled_back=tuple(report.rolled_back),
-        seconds=report.seconds,
-    )
 
 
 async def _all(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -58,8 +58,9 @@ MAY_USE = {
     # The launcher around them.
     "janitor": "config model periodic pools store work",
     "minready": "config model periodic store txzookeeper work",
-    "reload": "config events periodic pools providers store work",
-    "preview": "config model providers.static reload store",
+    "reload_plan": "config events",
+    "reload": "config events periodic pools providers reload_plan store work",
+    "preview": "config model providers.static reload_plan store",
     "check": (
         "config maintenance model preview providers.cloud providers.metastatic providers.static "
         "store txzookeeper"

@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nodepool_tx.config.frozen import FrozenMapping
 from nodepool_tx.config.schema import ProviderConfig, UnavailableProvider
-from nodepool_tx.reload import ANNOUNCE_AFTER, ReloadPlan, plan_reload
+from nodepool_tx.reload import ANNOUNCE_AFTER
+from nodepool_tx.reload_plan import ReloadPlan, plan_reload
 from nodepool_tx.store import paths
 from tests.reload_stage import ReloadTestCase, ScriptedService, config, provider
 

@@ -8,7 +8,7 @@ import attrs
 
 from nodepool_tx.config.schema import Config, ProviderConfig, StaticProvider, UnavailableProvider
 from nodepool_tx.preview.nodes import Effect, NodeEffect, cloud_effects, static_effects
-from nodepool_tx.reload import ReloadPlan, plan_reload
+from nodepool_tx.reload_plan import ReloadPlan, plan_reload
 from nodepool_tx.store.store import Store
 
 __all__ = ["Preview", "preview"]
