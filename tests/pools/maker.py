@@ -12,6 +12,7 @@ from nodepool_tx.pools.interface import NodeMaker, Objection
 from nodepool_tx.pools.service import PoolService
 from nodepool_tx.resources import Amounts
 from nodepool_tx.store import paths
+from nodepool_tx.store.change import Uncertain
 from nodepool_tx.store.store import Store
 from nodepool_tx.store.usage import Account
 from nodepool_tx.txzookeeper.lock import Lock
@@ -87,8 +88,15 @@ class ScriptedMaker:
         assert node is not None
         change = self._store.change()
         after = node.in_state(state, self._store.clock.seconds(), **fields)
-        change.update_node(node, after, self._locks[node_id], release=release)
-        await change.commit()
+        lock = self._locks[node_id]
+        change.update_node(node, after, lock, release=release)
+        try:
+            await change.commit()
+        except Uncertain:
+            # Until it knows, a pool is told of a lock that may be nobody's.
+            if release and not await lock.confirm():
+                self.forget(node_id)
+            raise
 
     def let_go(self, node_id: str) -> None:
         """Give the lock of a node up that somebody else has done away with."""

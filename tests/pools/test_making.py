@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
+
 from nodepool_tx.model import MIN_READY_REQUESTOR, NodeState, RequestState
 from nodepool_tx.pools.admission import Admission
 from nodepool_tx.pools.interface import Objection
 from nodepool_tx.store import paths
+from nodepool_tx.store.change import Uncertain
 from nodepool_tx.store.usage import Account
 from tests.pools.maker import ONE, MakingTestCase, ScriptedMaker
 
@@ -173,6 +176,24 @@ class TakingTests(MakingTestCase):
         self.assertEqual(len(self.maker.asked), 2)
         self.ready(*self.maker.asked)
         self.assert_served(request_id)
+
+    def test_stock_whose_maker_was_not_told(self) -> None:
+        """A node is of use to others though the last write of its maker was not answered."""
+        first = self.add_request("a")
+        self.settle()
+        (node_id,) = self.maker.asked
+        self.done(self.maker.begin(node_id))
+        self.delete(paths.request(first))
+        self.settle()
+        self.inspector.lose_reply_next("transaction", client=self.client)
+        ending = Deferred.fromCoroutine(self.maker.end(node_id))
+        self.settle()
+        self.failureResultOf(ending, Uncertain)
+        self.assert_free(node_id)
+        request_id = self.add_request("a", "b")
+        self.settle()
+        self.ready(self.maker.asked[-1])
+        self.assert_served(request_id, node_id, self.maker.asked[-1])
 
     def test_max_concurrency(self) -> None:
         """A request counts from its taking to its end."""

@@ -17,6 +17,7 @@ from nodepool_tx.providers.cloud.service import CloudProviderService
 from nodepool_tx.providers.interface import Phase, ProviderContext, ProviderService
 from nodepool_tx.store import paths
 from nodepool_tx.store.codec import decode_request
+from nodepool_tx.txzookeeper.interface import SessionState
 from tests.providers.cloud.world import Launcher, WorldTestCase, cloud_provider
 
 
@@ -77,6 +78,30 @@ class Requests(LifecycleTestCase):
         request = self.world.request("small", state=RequestState.REQUESTED)
         self.world.wait(60)
         self.assertEqual(self.state_of(request.id), RequestState.FAILED)
+
+    def test_stock_whose_launch_was_not_told(self) -> None:
+        """A node is of use to others though the last write of its launch was not answered."""
+        inspector, client = self.world.inspector, self.launcher.client
+        self.provide("small", "large")
+        unwanted = self.world.request(state=RequestState.REQUESTED)
+        self.world.wait(10)
+        (node_id,) = self.world.nodes()
+        inspector.delete_tree(paths.request(unwanted.id))
+
+        def break_off(_: object) -> None:
+            if self.world.node(node_id).state is NodeState.READY:
+                call_off()
+                inspector.suspend(client)
+
+        call_off = inspector.after("transaction", break_off, client=client, times=None)
+        self.world.wait(30)
+        self.assertEqual(client.state, SessionState.SUSPENDED)
+        self.assertFalse(self.world.locked(node_id))
+        request = self.world.request("small", "large", state=RequestState.REQUESTED)
+        inspector.resume(client)
+        self.world.wait(60)
+        self.assertEqual(self.state_of(request.id), RequestState.FULFILLED)
+        self.assertEqual(self.world.node(node_id).allocated_to, request.id)
 
     def test_many(self) -> None:
         """Dozens of requests at once are served with a handful of listings."""
