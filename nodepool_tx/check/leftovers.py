@@ -76,6 +76,8 @@ def _driver_of(znode: Znode) -> str | None:
 def drains_done(farm: Farm) -> Iterator[Finding]:
     """Providers that are noted as being emptied, and are not."""
     busy = {node.provider for node in farm.nodes.values()}
+    # A node that makes no sense may be of any provider.
+    unknown = any(node.reason != EMPTY for node in farm.unreadable_nodes.values())
     online = {pool.provider_name for pool in farm.pools}
     for path, znode in farm.children(paths.DRAINING):
         name = path.rpartition("/")[2]
@@ -83,7 +85,7 @@ def drains_done(farm: Farm) -> Iterator[Finding]:
             continue
         if farm.config is not None and name in farm.config.providers and name in online:
             words = "it is noted as being emptied, and is configured again"
-        elif name not in busy and not farm.unreadable_nodes:
+        elif name not in busy and not unknown:
             words = "it is noted as being emptied, and has no nodes"
         else:
             continue

@@ -8,7 +8,7 @@ from nodepool_tx.check.farm import Farm
 from nodepool_tx.check.findings import Finding
 from nodepool_tx.check.nodes import is_static
 from nodepool_tx.check.repairs import Deregister
-from nodepool_tx.model import Maintenance, Node
+from nodepool_tx.model import Maintenance, Node, NodeState
 from nodepool_tx.preview.nodes import Effect, NodeEffect
 from nodepool_tx.providers.static.desired import SlotKey, key_of
 from nodepool_tx.providers.static.plan import NEVER_STATIC
@@ -36,7 +36,10 @@ def slots_wrong(farm: Farm) -> Iterator[Finding]:
             yield _doubled(provider, key, node, nodes, removable=node.id in going)
     for node_id, effect in going.items():
         misplaced = farm.nodes.get(node_id)
-        if misplaced is not None and node_id not in doubled and farm.serves(effect.provider):
+        if misplaced is None or misplaced.state is not NodeState.READY or node_id in doubled:
+            # What came back goes with whoever takes it back.
+            continue
+        if farm.serves(effect.provider):
             yield _misplaced(misplaced, effect, farm)
     for provider, effects in farm.effects.items():
         if farm.serves(provider):

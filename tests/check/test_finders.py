@@ -568,7 +568,8 @@ def test_a_note_of_a_drain() -> None:
     assert the("draining-done", farm(trees=trees)).repair == Remove(((path, 1),))
     assert codes(farm(node(), trees=trees)) == []
     assert codes(farm(node(), trees=trees, config=config())) == ["draining-done"]
-    assert codes(farm(trees=trees, unreadable_nodes={N1: rubbish(age=0)})) == []
+    unknown = farm(trees=trees, unreadable_nodes={N1: rubbish("garbage")})
+    assert codes(unknown) == ["unreadable"]
 
 
 def test_a_question() -> None:
