@@ -48,6 +48,7 @@ def cloud_configuration(
         provider["simulation"] = simulation
     return {
         **endpoint.settings(),
+        "webapp": {"port": 0, "listen_address": "127.0.0.1"},
         "labels": [{"name": LABEL, "min-ready": min_ready}],
         "providers": [provider],
     }

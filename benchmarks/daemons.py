@@ -137,6 +137,7 @@ def configuration(
     labels = list(dict.fromkeys(group.label for group in groups))
     return {
         **endpoint.settings(),
+        "webapp": {"port": 0, "listen_address": "127.0.0.1"},
         "labels": [{"name": label} for label in labels],
         "providers": [section],
     }

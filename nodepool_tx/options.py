@@ -90,6 +90,7 @@ class Options(usage.Options):
             for name, variable, default, what in INTERVALS
         ),
     ]
+    optFlags = [["no-webapp", None, "Serve no HTTP, whatever the configuration says"]]
     compData = usage.Completions(
         optActions={
             "config": usage.CompleteFiles("*.yaml"),

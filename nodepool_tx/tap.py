@@ -323,7 +323,7 @@ def build(options: Options, reactor: Any) -> Root:
         answers,
         leases,
         watcher,
-        web,
+        *([] if options["no-webapp"] else [web]),
         polls,
         directory,
         console,

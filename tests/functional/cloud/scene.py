@@ -99,6 +99,7 @@ class CloudScene(Scene):
             one["name"] for each in providers for pool in each["pools"] for one in pool["labels"]
         )
         config = {
+            "webapp": {"port": 0, "listen_address": "127.0.0.1"},
             **_hyphens(more),
             "labels": [{"name": name, "min-ready": stock.get(name, 0)} for name in labels],
             "providers": [dict(each) for each in providers],

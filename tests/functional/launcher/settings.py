@@ -37,10 +37,14 @@ def provider(name: str, *hosts: Mapping[str, Any], pool: str = "main", **more: A
 
 
 def configuration(*providers: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """A whole configuration; its labels are those of the machines."""
+    """A whole configuration; its labels are those of the machines.
+
+    HTTP is served on loopback, on any port, unless it says otherwise.
+    """
     machines = [m for one in providers for pool in one["pools"] for m in pool.get("nodes", ())]
     labels = dict.fromkeys(label for machine in machines for label in machine["labels"])
     return {
+        "webapp": {"port": 0, "listen_address": "127.0.0.1"},
         **{key.replace("_", "-"): value for key, value in more.items()},
         "labels": [{"name": label} for label in labels],
         "providers": [dict(one) for one in providers],
