@@ -10,7 +10,7 @@ launcher is killed, what it leaves is a lease from which any other can go on.
 The nodes of a lease are in the state ``hold`` without a lock, which is what
 Nodepool calls a node that people keep: it survives every launcher, shows in
 ``nodepool list`` with a comment, and if no launcher of ours is left to end the
-lease, its hold expires at the same time.
+lease, its hold expires a little later.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from nodepool_tx.model import Node, NodeRequest, NodeState, RequestState
 from nodepool_tx.store.leases import Lease, LeaseState
 
 __all__ = [
+    "GRACE",
     "KEPT",
     "NOT_RENEWED",
     "End",
@@ -40,6 +41,10 @@ __all__ = [
 
 #: Seconds for which a lease that is over can still be read.
 KEPT = 600.0
+
+#: Seconds by which nodes are held longer than the lease lasts, so that it is the
+#: lease that ends, and whoever looks after nodes only if nobody ends it.
+GRACE = 60.0
 
 NOT_RENEWED = "nobody renewed it in time"
 
@@ -166,5 +171,5 @@ def granted_ttl(asked: float, longest: float, longest_hold: float) -> float:
 
 
 def hold_seconds(ttl: float) -> int:
-    """What ``hold_expiration`` is to be: whole seconds, not less than the lease's."""
-    return max(1, math.ceil(ttl))
+    """What ``hold_expiration`` is to be, whole seconds."""
+    return math.ceil(ttl + GRACE)

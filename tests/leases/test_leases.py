@@ -60,7 +60,7 @@ class LifeTests(LeaseTestCase):
         comment = f"lease {lease['id']} of ci"
         self.assertEqual(
             (node.comment, node.hold_job, node.hold_expiration, node.allocated_to),
-            (comment, f"lease {lease['id']}", 91, lease["request"]),
+            (comment, f"lease {lease['id']}", 151, lease["request"]),
         )
         self.assertEqual(node.state_time, lease["since"])
         report = node_report([node], lambda _: False, self.clock.seconds(), detail=True)
@@ -213,9 +213,28 @@ class LifeTests(LeaseTestCase):
         """When nobody is left to end a lease, its hold expires for whoever looks after nodes."""
         self.ready("small", ttl=60)
         self.done(self.service.stopService())
-        self.wait(130)
+        self.wait(110)
+        self.assertEqual(len(self.held()), 1)
+        self.wait(80)
         self.assert_all_free()
         self.service.startService()
+
+    def test_unreadable(self) -> None:
+        """A lease that makes no sense is left alone, and so is its request."""
+        self.ready("large")
+        waiting = self.ask("large")
+        path = paths.lease(waiting["id"])
+        for data in (b"", b"{", b"[]", b'{"state": "odd"}', b'{"state": "ready"}', b"[" * 99999):
+            self.inspector.set(path, data)
+            self.wait(2)
+            self.assertIn(waiting["id"], self.store.leases.unreadable)
+            self.assertEqual(self.call("GET", f"/api/leases/{waiting['id']}").status, 404)
+            self.assertEqual(self.inspector.dump(path)[path], data)
+        self.assertEqual(self.requests_there(), [waiting["request"]])
+        self.delete(path)
+        self.wait(2)
+        self.assertEqual(self.requests_there(), [])
+        self.assertEqual(self.store.leases.unreadable, {})
 
     def test_mixed_order(self) -> None:
         """Nodes come in the order of their labels."""
