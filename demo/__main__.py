@@ -20,7 +20,7 @@ JOB = (
     "request",
     "debian-small",
     "--",
-    "uname -srm; echo working; read line; echo done",
+    "uname -sm; echo working; read line; echo done",
 )
 SLOTS = 4
 

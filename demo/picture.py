@@ -1,4 +1,7 @@
-"""Draws what a terminal showed: ``bin/demo | python -m demo.picture >docs/images/demo.svg``."""
+"""Draws what a terminal showed, for ``docs/images/demo.svg``.
+
+``bin/demo | sed '/^setup/d; /^The node is back/,$d' | python -m demo.picture``
+"""
 
 from __future__ import annotations
 

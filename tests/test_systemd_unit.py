@@ -2,6 +2,7 @@
 
 import configparser
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -43,6 +44,20 @@ def test_a_stop_is_given_the_time_that_its_parts_may_take() -> None:
     )
     assert float(service["TimeoutStopSec"]) >= 10 * patience
     assert service["KillMode"] == "mixed"
+
+
+def test_what_the_sample_has_written_can_be_written() -> None:
+    """The directories exist and belong to the launcher; all else is read-only for it."""
+    service = unit()["Service"]
+    assert service["ProtectSystem"] == "strict"
+    sample = (UNIT.parent / "nodepool.yaml.sample").read_text()
+    for path in re.findall(r"(?:audit-log|host-key): (/\S+)", sample):
+        directories = (
+            f"/var/lib/{service['StateDirectory']}",
+            f"/var/log/{service['LogsDirectory']}",
+        )
+        assert path.startswith(tuple(f"{directory}/" for directory in directories)), path
+    assert "audit-log: /var/log/" in sample
 
 
 def test_systemd_accepts_the_unit(tmp_path: pathlib.Path) -> None:
