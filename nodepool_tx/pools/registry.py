@@ -10,6 +10,7 @@ object to the new one.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 
 import attrs
 from twisted.internet.defer import Deferred, gatherResults
@@ -68,6 +69,13 @@ class PoolRegistry:
         """Of all our pools."""
         components = (r.component for r in self._registrations.values())
         return frozenset(c.id for c in components if isinstance(c, PoolComponent))
+
+    def all_in(self, online: Iterable[PoolComponent]) -> bool:
+        """All of our pools are among those online, as far as we can see.
+
+        Until they are, none of them may say that nobody has a label.
+        """
+        return self.ids() <= {pool.id for pool in online}
 
     def keep_only(self, pools: set[tuple[str, str]]) -> Deferred[list[None]]:
         """Take off every (provider, pool) that is not named; fires when done."""

@@ -298,9 +298,9 @@ class PoolService(Service):
         if not self._store.current or self._admission.closed:
             return
         me = self._standing.view()
-        if all(pool.id != me.id for pool in self._store.components.pools()):
-            # Our own registration has not come back to us yet, so neither
-            # have others': their arrival marks every group again.
+        if not self._standing.settled:
+            # Ours or that of another pool of this process has not come back to
+            # us yet: its arrival marks every group again.
             return
         started = self._clock.seconds()
         marked, for_room = self._backlog.take()

@@ -81,6 +81,11 @@ class Standing:
         ).id
         return self._id
 
+    @property
+    def settled(self) -> bool:
+        """The registrations of all our pools have come back to us."""
+        return self._registry.all_in(self._online())
+
     def view(self) -> PoolView:
         """How the rules see it."""
         settings = self._settings
