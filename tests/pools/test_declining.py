@@ -28,6 +28,23 @@ class DecliningTests(PoolTestCase):
         self.assertEqual((request.event_id, request.requestor_data), ("e", {"x": [1]}))
         self.assertEqual(self.pool.statistics.declined, 1)
 
+    def test_before_all_of_us_are_seen(self) -> None:
+        """Nobody says no for want of a pool of the same launcher that is about to be seen."""
+        call_off = self.inspector.fail_next(
+            "create", OperationTimeoutError(), path=lambda path: "/pool/" in path, times=None
+        )
+        self.launcher.registry.show("other", "main", frozenset({"z"}), 100)
+        request_id = self.add_request("z")
+        self.settle()
+        self.assert_declined(request_id)
+        call_off()
+        self.inspector.cut(self.launcher.client)
+        self.settle()
+        self.clock.advance(5)
+        self.settle()
+        self.assert_declined(request_id)
+        self.assertEqual(self.pool.why(request_id), "this pool has no z, others have")
+
     def test_others_are_still_to_answer(self) -> None:
         """As long as another pool has not said no, the request stays open."""
         other = self.add_pool("a")
