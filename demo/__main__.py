@@ -167,15 +167,15 @@ def main() -> None:
     job()
     say("The launcher goes on running:")
     say()
-    say(f"  {url:<52}  what there is, as it changes")
+    say(f"  {url:<56}  what there is, as it changes")
     if console is not None:
-        say(f"  {console:<52}  a prompt inside: tasks(), providers, help")
-    say(f"  {'less ' + relative(daemon.LOG):<52}  its log")
+        say(f"  {console:<56}  a prompt inside: tasks(), providers, help")
+    say(f"  {'less ' + relative(daemon.LOG):<56}  its log")
     say()
     say("To go on by hand:")
     say()
     for command, what in BY_HAND:
-        say(f"  {command:<52}  {what}".rstrip())
+        say(f"  {command:<56}  {what}".rstrip())
     say()
     say(f"To stop it and all it started: {relative(ROOT / 'bin' / 'demo')} stop")
 
