@@ -12,7 +12,6 @@ from nodepool_tx.config.schema import Config
 from nodepool_tx.model import (
     ImageBuild,
     ImageUpload,
-    LauncherComponent,
     Maintenance,
     Node,
     NodeRequest,
@@ -141,7 +140,6 @@ class Farm:
     persistent: frozenset[str] = frozenset()
     unreadable_requests: Mapping[str, str] = attrs.field(factory=_empty)
     pools: tuple[PoolComponent, ...] = ()
-    launchers: tuple[LauncherComponent, ...] = ()
     maintenance: tuple[Maintenance, ...] = ()
     unreadable_maintenance: Mapping[str, str] = attrs.field(factory=_empty)
     builds: tuple[ImageBuild, ...] = ()
@@ -190,6 +188,4 @@ class Farm:
         """A launcher online looks after the provider, or is emptying it."""
         if any(pool.provider_name == provider for pool in self.pools):
             return True
-        if any(owner.session for owner in self.holders_in(paths.owner_lock(provider))):
-            return True
-        return bool(self.launchers) and paths.draining(provider) in self.trees
+        return any(owner.session for owner in self.holders_in(paths.owner_lock(provider)))

@@ -19,7 +19,6 @@ from twisted.python.failure import Failure
 
 from nodepool_tx.check.farm import Ages, CloudView, Farm, Holder, Rubbish
 from nodepool_tx.config.schema import Config, StaticProvider
-from nodepool_tx.model import LauncherComponent
 from nodepool_tx.preview.nodes import static_effects
 from nodepool_tx.store import paths
 from nodepool_tx.store.change import Uncertain, connection_errors
@@ -165,7 +164,6 @@ class Gatherer:
         """All at one moment, as far as the store goes."""
         store, config, now = self._store, self._config, self._clock.seconds()
         node_ids = list(self._node_ids())
-        components = store.components
         return Farm(
             now=now,
             ages=self._ages,
@@ -190,12 +188,7 @@ class Gatherer:
             lock_stats=dict(self._lock_stats),
             persistent=persistent,
             unreadable_requests=dict(store.requests.unreadable),
-            pools=components.pools(),
-            launchers=tuple(
-                each
-                for each in components.all()
-                if isinstance(each, LauncherComponent) and each.kind == "launcher"
-            ),
+            pools=store.components.pools(),
             maintenance=store.maintenance.all(),
             unreadable_maintenance=dict(store.maintenance.unreadable),
             builds=store.images.builds(),

@@ -19,7 +19,6 @@ from nodepool_tx.config.schema import (
     StaticProvider,
 )
 from nodepool_tx.model import (
-    LauncherComponent,
     Node,
     NodeRequest,
     NodeState,
@@ -119,7 +118,6 @@ def farm(*records: Node | NodeRequest, **more: Any) -> Farm:
     fields: dict[str, Any] = {
         "now": NOW,
         "pools": (pool(),),
-        "launchers": (LauncherComponent(kind="launcher", hostname="host"),),
         "nodes": {each.id: each for each in records if isinstance(each, Node)},
         "requests": {each.id: each for each in records if isinstance(each, NodeRequest)},
         **more,

@@ -327,8 +327,7 @@ def test_a_provider_without_launcher() -> None:
     trees = {lock: znode(), f"{lock}/a__lock__0": znode(session=4)}
     assert "provider-unserved" not in codes(farm(node(), pools=(), trees=trees))
     noted = {paths.draining("rack"): znode(b'{"driver": "static"}')}
-    assert codes(farm(node(), pools=(), trees=noted)) == []
-    assert codes(farm(node(), pools=(), launchers=(), trees=noted)) == ["provider-unserved"]
+    assert codes(farm(node(), pools=(), trees=noted)) == ["provider-unserved"]
 
 
 def test_what_a_removed_provider_left_behind() -> None:
