@@ -125,6 +125,9 @@ def _ttl(raw: dict[str, Any]) -> float | None:
 
 def _priority(value: Any) -> int:
     least, most = PRIORITIES
+    if isinstance(value, float) and value.is_integer():
+        # To JSON it is the same.
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise _bad("priority", f"must be a whole number from {least} to {most}")
     return value

@@ -415,7 +415,7 @@ class BodyTests(LeaseTestCase):
             ("ttl", []),
             ("priority", 1000),
             ("priority", -1),
-            ("priority", 1.0),
+            ("priority", 1.5),
             ("priority", "100"),
             ("priority", False),
             ("priority", 10**100),
