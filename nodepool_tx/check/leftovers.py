@@ -12,6 +12,7 @@ from nodepool_tx.maintenance import not_configured
 from nodepool_tx.store import image_paths, paths
 from nodepool_tx.store.codec import EMPTY, Unreadable, decode_component
 from nodepool_tx.store.image_tree import Znode
+from nodepool_tx.store.leases import decode_lease
 
 __all__ = ["drains_done", "maintenance_of_nothing", "questions_left", "rubbish"]
 
@@ -36,9 +37,11 @@ def rubbish(farm: Farm) -> Iterator[Finding]:
     for path, znode in farm.children(paths.DRAINING):
         if _driver_of(znode) is None:
             yield _rubbish("draining", path, "it names no driver", znode.stat.mzxid)
-    for path, znode in farm.trees.items():
-        if path.startswith(paths.LEASES + "/") and znode.data and not _is_object(znode.data):
-            yield _rubbish("lease", path, "it is no JSON object", znode.stat.mzxid)
+    for path, znode in farm.children(paths.LEASES):
+        try:
+            decode_lease(path.rpartition("/")[2], znode.data)
+        except Unreadable as e:
+            yield _rubbish("lease", path, str(e), znode.stat.mzxid)
 
 
 def _rubbish_components(farm: Farm) -> Iterator[Finding]:
@@ -54,13 +57,6 @@ def _rubbish(what: str, path: str, reason: str, mzxid: int = 0) -> Finding:
     return Finding(
         code="unreadable", what=what, path=path, words=reason, left=_LOOK, evidence=(reason, mzxid)
     )
-
-
-def _is_object(data: bytes) -> bool:
-    try:
-        return isinstance(json.loads(data), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 def _driver_of(znode: Znode) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import attrs
 import pytest
 
@@ -30,6 +32,7 @@ from nodepool_tx.preview.nodes import Effect, NodeEffect
 from nodepool_tx.providers.cloud.interface import NODE_ID, PROVIDER_NAME, Resource
 from nodepool_tx.store import image_paths, paths
 from nodepool_tx.store.codec import EMPTY
+from nodepool_tx.store.leases import Lease, encode_lease
 from tests.check.farms import (
     NOW,
     codes,
@@ -541,11 +544,14 @@ def test_a_number_of_an_upload() -> None:
 
 def test_what_makes_no_sense() -> None:
     """Is named wherever it is; unknown keys are fine."""
-    leases, kind = f"{paths.LEASES}/x", f"{paths.COMPONENTS}/pool"
+    lease = Lease(
+        id="y", user="u", how="token", labels=("a",), created=1.0, since=1.0, expires=2.0, ttl=1.0
+    )
+    known = json.dumps({**json.loads(encode_lease(lease)), "new": 1}).encode()
+    kind = f"{paths.COMPONENTS}/pool"
     trees = {
-        leases: znode(b"[1]"),
-        f"{paths.LEASES}/y": znode(b'{"new": 1}'),
-        f"{paths.LEASES}/z": znode(),
+        f"{paths.LEASES}/x": znode(b"[1]"),
+        f"{paths.LEASES}/y": znode(known),
         paths.draining("sky"): znode(b"x"),
         kind: znode(),
         f"{kind}/h": znode(b"{", session=3),
