@@ -26,6 +26,7 @@ setup(
     extras_require={
         "test": [
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "schemathesis>=4",
             "selenium>=4.25",
             "hypothesis>=6.100",

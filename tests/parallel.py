@@ -1,0 +1,35 @@
+"""A pytest plugin that spreads the tests over several processes, file by file.
+
+Files share servers within themselves, so a file stays in one process, and all
+that needs the real OpenStack stays in one, as there is one of it.  What takes
+longest begins first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadFileScheduling
+
+_OPENSTACK = "tests/functional/openstack/"
+#: Folders whose tests wait for servers, those that take longest first.
+_LONG = (_OPENSTACK, "tests/functional/", "tests/interop/", "tests/property/")
+
+
+class _ByFile(LoadFileScheduling):  # type: ignore[misc]
+    def _split_scope(self, nodeid: str) -> str:
+        return _OPENSTACK if nodeid.startswith(_OPENSTACK) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
+    return _ByFile(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        matching = (i for i, folder in enumerate(_LONG) if item.nodeid.startswith(folder))
+        return next(matching, len(_LONG))
+
+    items.sort(key=rank)
