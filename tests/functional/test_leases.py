@@ -321,7 +321,7 @@ def test_killed_between_fulfilled_and_hold(farm: Farm) -> None:
 
 
 def test_described(farm: Farm) -> None:
-    """The paths are in the description that is served, and refuse those who are nobody."""
+    """The paths are in the description, refuse those who are nobody, and go and come."""
     launcher = farm.start()
     described = farm.ask(launcher, "GET", "/api/openapi.json", None, None).body
     for path, operations in PATHS.items():
@@ -332,3 +332,11 @@ def test_described(farm: Farm) -> None:
             reply = farm.ask(launcher, method.upper(), where, body, None)
             assert reply.status == 401, (path, method)
     assert farm.zk.get_children(paths.LEASES) == []
+
+    # Taken out of the configuration, and put back.
+    launcher.write({key: value for key, value in farm.config.items() if key != "nodepool-tx"})
+    farm.until(lambda: farm.ask(launcher, "GET", "/api/leases").status == 404)
+    reply = farm.ask(launcher, "POST", "/api/requests", {"labels": ["small"]})
+    assert (reply.status, reply.body["error"]) == (404, "leases are not configured")
+    launcher.write(farm.config)
+    farm.until(lambda: farm.ask(launcher, "GET", "/api/leases").status == 200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 
 import attrs
@@ -11,6 +12,7 @@ from nodepool_tx.reports.lists import node_report
 from nodepool_tx.store import paths
 from nodepool_tx.store.codec import encode_request
 from tests.leases.stage import LeaseTestCase
+from tests.metrics.stage import CONFIG as CLOUD
 
 
 class LifeTests(LeaseTestCase):
@@ -235,6 +237,39 @@ class LifeTests(LeaseTestCase):
         self.wait(2)
         self.assertEqual(self.requests_there(), [])
         self.assertEqual(self.store.leases.unreadable, {})
+
+    def test_cloud(self) -> None:
+        """A cloud node is made for a lease, and deleted when it is returned."""
+        self.bring(CLOUD)
+        lease_id = self.ask("cloudy")["id"]
+        self.wait(30)
+        lease = self.look(lease_id)
+        self.assertEqual(lease["state"], "ready", lease)
+        (shown,) = lease["nodes"]
+        self.assertEqual((shown["provider"], shown["label"]), ("cloud", "cloudy"))
+        self.assertTrue(shown["address"])
+        self.call("DELETE", f"/api/leases/{lease_id}")
+        self.wait(60)
+        self.assertNotIn(shown["id"], self.nodes())
+        self.assertEqual(self.requests_there(), [])
+
+    def test_records(self) -> None:
+        """Nodepool's records keep what we know nothing of, and every key that it writes."""
+        self.done(self.service.stopService())
+        lease = self.ask("large")
+        self.wait(2)
+        (node_id,) = self.request(lease["request"]).nodes
+        path = paths.node(node_id)
+        before = {**json.loads(self.inspector.dump(path)[path]), "of_the_future": [1]}
+        self.inspector.set(path, json.dumps(before).encode())
+        self.service.startService()
+        self.wait(2)
+        self.call("POST", f"/api/leases/{lease['id']}/renew", {"ttl": 99})
+        held = json.loads(self.inspector.dump(path)[path])
+        changed = {key for key in before.keys() | held.keys() if before.get(key) != held.get(key)}
+        self.assertEqual(changed, {"state", "state_time", "hold_expiration", "hold_job", "comment"})
+        self.assertEqual(held.keys(), before.keys())
+        self.assertEqual((held["state"], held["hold_expiration"]), ("hold", 159))
 
     def test_mixed_order(self) -> None:
         """Nodes come in the order of their labels."""
