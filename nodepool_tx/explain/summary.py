@@ -16,8 +16,18 @@ _ASIDE = frozenset({"provider", "priority", "maintenance", "accepting", "state",
 
 
 def in_order(pools: Iterable[PoolExplanation]) -> tuple[PoolExplanation, ...]:
-    """The most telling first: who has it in hand, who would serve it, the rest."""
-    return tuple(sorted(pools, key=lambda pool: (_rank(pool), pool.provider, pool.pool)))
+    """The most telling first: who has it in hand, who would serve it, the rest.
+
+    Of launchers with the same pool the one comes first that knows most of its machines.
+    """
+    return tuple(
+        sorted(pools, key=lambda pool: (_rank(pool), pool.provider, pool.pool, _unknown_in(pool)))
+    )
+
+
+def _unknown_in(pool: PoolExplanation) -> int:
+    """How many machines another launcher looks after."""
+    return sum(not node.node_id and node.state == "unknown" for node in pool.nodes)
 
 
 def _rank(pool: PoolExplanation) -> float:
@@ -48,7 +58,7 @@ def summary_of(
     if request.state is RequestState.FULFILLED:
         return state_rule(request, (), now).words
     if request.state is RequestState.FAILED:
-        return f"{state_rule(request, (), now).words}: {_why_failed(pools)}"
+        return f"{state_rule(request, (), now).words}: {_why_failed(request, pools, online)}"
     first = pools[0] if pools else None
     if request.state is RequestState.PENDING and (first is None or _rank(first) >= 1):
         whose = f"{locked_by} has" if locked_by else "a launcher has"
@@ -71,10 +81,17 @@ def _is_ahead(name: str, effect: Effect) -> bool:
     return name == "queue" and effect is Effect.WAITS
 
 
-def _why_failed(pools: Sequence[PoolExplanation]) -> str:
-    for pool in pools:
+def _why_failed(
+    request: NodeRequest, pools: Sequence[PoolExplanation], online: Sequence[PoolComponent]
+) -> str:
+    """What those said that have its labels, as all others only have none."""
+    wanted = frozenset(request.node_types)
+    able = {pool.id for pool in online if wanted <= pool.supported_labels}
+    for pool in sorted(pools, key=lambda pool: pool.id not in able):
         for rule in pool.rules:
             if rule.name == "declined" and ": " in rule.words:
+                if pool.id not in able and (nobody := _nobody_has(request, online)):
+                    return nobody
                 return f"{pool.provider}/{pool.pool}: {rule.words}"
     return "every pool that was online declined it"
 
@@ -85,6 +102,20 @@ def _nobody(
     """No pool will serve it as things are."""
     if not online:
         return "no pool is online: is a launcher running on this ZooKeeper?"
+    if nobody := _nobody_has(request, online):
+        return nobody
+    able = [
+        pool
+        for pool in pools
+        if not any(r.name == "labels" and r.effect is Effect.REFUSED for r in pool.rules)
+    ]
+    for pool in able or pools:
+        return f"no pool will serve it: {pool.verdict} (pool {pool.provider}/{pool.pool})"
+    return "no pool has anything to say about it"
+
+
+def _nobody_has(request: NodeRequest, online: Sequence[PoolComponent]) -> str:
+    """That no pool has all of its labels; "" if one has."""
     offered = frozenset().union(*(pool.supported_labels for pool in online))
     unknown = [label for label in dict.fromkeys(request.node_types) if label not in offered]
     if unknown:
@@ -95,14 +126,7 @@ def _nobody(
             f"no single pool offers all of {', '.join(sorted(wanted)[:10])}, "
             "and the nodes of one request come from one pool"
         )
-    able = [
-        pool
-        for pool in pools
-        if not any(r.name == "labels" and r.effect is Effect.REFUSED for r in pool.rules)
-    ]
-    for pool in able or pools:
-        return f"no pool will serve it: {pool.verdict} (pool {pool.provider}/{pool.pool})"
-    return "no pool has anything to say about it"
+    return ""
 
 
 def _unknown(label: str, offered: Iterable[str]) -> str:

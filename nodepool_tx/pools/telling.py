@@ -150,7 +150,7 @@ class Telling:
         if request is None:
             return None
         component = self.registry.get(self.settings.provider, self.settings.name)
-        stock = Stock(Counter())
+        stock, declined = Stock(Counter()), None
         rules = [state_rule(request, self._promised(request), self.store.clock.seconds())]
         if request.id in self.hands:
             rules, stock = self._in_hand(request, insight)
@@ -163,7 +163,8 @@ class Telling:
             launcher=component.hostname if component else "",
             provider=self.settings.provider,
             pool=self.settings.name,
-            verdict=verdict_of(rules),
+            # That it failed is said of the request; of a pool, why it declined it.
+            verdict=declined.words if declined else verdict_of(rules),
             rules=tuple(rules),
             nodes=stock.nodes,
             more_nodes=stock.more,

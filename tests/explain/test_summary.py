@@ -8,7 +8,7 @@ import attrs
 
 from nodepool_tx.explain.summary import in_order, summary_of
 from nodepool_tx.model import NodeRequest, PoolComponent, RequestState
-from nodepool_tx.pools.explaining import Effect, PoolExplanation, Rule
+from nodepool_tx.pools.explaining import Effect, NodeExplanation, PoolExplanation, Rule
 
 NOW = 1000.0
 
@@ -98,6 +98,25 @@ def test_requests_with_an_answer() -> None:
     assert told(declined, state=RequestState.FAILED).endswith(
         ": rack/main: this pool declined it: too large"
     )
+
+
+def test_failed_as_who_has_its_labels_said_no() -> None:
+    """Those without the labels declined as well, which tells nothing."""
+    without = pool("aaa", Rule("declined", Effect.REFUSED, "declined: no pool left has a"))
+    able = pool("main", Rule("declined", Effect.REFUSED, "declined: there is no flavor"))
+    known = (online("aaa", "b"), online("main", "a"))
+    found = told(without, able, state=RequestState.FAILED, known=known)
+    assert found == "it failed 30 s ago: rack/main: declined: there is no flavor"
+    found = told(without, state=RequestState.FAILED, known=(online("aaa", "b"),))
+    assert found == "it failed 30 s ago: no pool online offers the label 'a'"
+
+
+def test_who_looks_after_the_machines_comes_first() -> None:
+    """Others with the same pool do not know what is wrong with them."""
+    down = NodeExplanation("", ("a",), "down", False, "refused", "down", "web1")
+    owner = attrs.evolve(SERVING, verdict="1 down", nodes=(down,))
+    other = attrs.evolve(SERVING, nodes=(attrs.evolve(down, state="unknown"),), launcher="l0")
+    assert told(other, owner) == "1 down (pool rack/serve); 1 more pool waits with it"
 
 
 def test_nobody() -> None:

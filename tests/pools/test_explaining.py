@@ -155,6 +155,7 @@ class ExplainingTests(Explained, PoolTestCase):
         rules = self.rules(request_id)
         self.assertEqual(list(rules), ["state", "declined"])
         self.assertIn("no pool online has z", rules["declined"].words)
+        self.assertEqual(self.explained(request_id).verdict, rules["declined"].words)
 
     def test_a_fulfilled_request(self) -> None:
         """It waits for nobody but its client."""
