@@ -47,6 +47,12 @@ def abandoned_nodes(farm: Farm) -> Iterator[Finding]:
 
 def _abandoned(node: Node, farm: Farm) -> Finding | None:
     age, ages = farm.age(node.state_time), farm.ages
+    if not farm.serves(node.provider or ""):
+        # Told once for the whole provider, whose launcher may be on its way back.
+        return None
+    if node.state is NodeState.INIT and age <= ages.swept:
+        # A launcher looks for those that it promised and never began to make.
+        return None
     if node.state in _MAKING:
         return _of(
             "node-abandoned",
@@ -54,9 +60,6 @@ def _abandoned(node: Node, farm: Farm) -> Finding | None:
             f"it is {node.state.value}, and nobody holds its lock",
             repair=Delete(node),
         )
-    if not farm.serves(node.provider or ""):
-        # Told once for the whole provider.
-        return None
     if node.state in _RETURNED and age > ages.swept:
         return _of(
             "node-not-returned",

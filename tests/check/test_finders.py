@@ -297,10 +297,13 @@ def test_a_request_declined_by_who_is_gone() -> None:
 
 @pytest.mark.parametrize("state", ["init", "building", "testing"])
 def test_a_node_that_nobody_makes(state: str) -> None:
-    """Is deleted."""
-    mine = node(state=state)
+    """Is deleted; one that is still to be begun when sweeps have not seen to it."""
+    mine = node(state=state, state_time=NOW - 190)
     assert the("node-abandoned", farm(mine)).repair == Delete(mine)
     assert codes(farm(mine, node_locks=locked(N1))) == []
+    assert codes(farm(mine, pools=())) == ["provider-unserved"]
+    fresh = farm(attrs.evolve(mine, state_time=NOW - 10))
+    assert codes(fresh) == ([] if state == "init" else ["node-abandoned"])
 
 
 @pytest.mark.parametrize("state", ["in-use", "used", "failed", "aborted"])

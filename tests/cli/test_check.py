@@ -247,6 +247,7 @@ class RepairTests(CheckTestCase):
     def test_nodes_that_nobody_makes(self) -> None:
         """Are marked to be deleted."""
         made = [self.add_node(state, provider="sky") for state in ("init", "building", "testing")]
+        self.clock.advance(100)
         self.repaired(*["node-abandoned"] * 3)
         self.assertEqual(
             {str(self.node(each).state) for each in made},  # type: ignore[union-attr]
