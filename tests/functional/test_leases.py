@@ -150,7 +150,7 @@ def farm(tmp_path: pathlib.Path, directory_server: Slapd) -> Iterator[Farm]:
         zk = kazoo(shared_server(), root)
         stack.callback(zk.close)
         stack.callback(zk.stop)
-        config = at_zookeeper(configuration(RACK), shared_server().port, chroot=root, timeout=4)
+        config = at_zookeeper(configuration(RACK), shared_server().port, chroot=root, timeout=3)
         config["nodepool-tx"] = {
             "audit-log": str(tmp_path / "audit.log"),
             "ldap": {
@@ -256,7 +256,7 @@ def test_killed(farm: Farm) -> None:
     lease = farm.lease(first, "large", ttl=60)
     assert farm.ask(second, "GET", f"/api/leases/{lease['id']}").body == lease
     # Killed at some moment or other while it serves: the wish is heard or not, but never half.
-    for milliseconds in (0, 8, 16):
+    for milliseconds in (0, 12):
         body = {"labels": ["small"], "key": f"k{milliseconds}", "ttl": 60}
         made = farm.ask(first, "POST", "/api/requests", body)
         assert made.status == 201
