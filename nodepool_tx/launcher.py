@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
@@ -136,8 +136,7 @@ class Presence(Service):
 class Launcher(Service):
     """Brings configurations into force: the first at the start, others as they come.
 
-    ``notices`` are said at the start, for everyone to see.  All of ``on_applied``
-    are called whenever one came into force.
+    ``notices`` are said at the start, for everyone to see.
 
     :ivar last_errors: why the newest configuration was refused, or None if it
         was not.
@@ -152,11 +151,10 @@ class Launcher(Service):
         session: Session,
         config: Config,
         notices: tuple[str, ...] = (),
-        on_applied: Iterable[Callable[[], None]] = (),
         events: Events | None = None,
     ) -> None:
         self.setName("launcher")
-        self._on_applied = tuple(on_applied)
+        self._observers: list[Callable[[], None]] = []
         self._events = events or Events()
         self._notices = notices
         self._reloader = reloader
@@ -193,6 +191,11 @@ class Launcher(Service):
         self._unsubscribe()
         return self._reloader.stop()
 
+    def when_applied(self, observer: Callable[[], None]) -> Callable[[], None]:
+        """Call ``observer`` whenever a configuration came into force; returns its removal."""
+        self._observers.append(observer)
+        return lambda: self._observers.remove(observer)
+
     def on_config(self, config: Config) -> None:
         """A new configuration was read and is valid."""
         if self.last_errors is not None:
@@ -217,7 +220,7 @@ class Launcher(Service):
         self._reloader.apply(config).addCallback(self._applied)
 
     def _applied(self, result: object) -> None:
-        for tell in self._on_applied:
+        for tell in tuple(self._observers):
             tell()
 
     def _compare_zookeeper(self, config: Config) -> None:

@@ -79,11 +79,14 @@ MAY_USE = {
     "explain": "config model pools providers resources store txzookeeper work",
     "web": "config events history model pools providers reports status store txzookeeper work",
     "leases": "audit auth config model store web work",
-    # The two places where everything is put together.
+    # The places where everything is put together.
+    "assembly": (
+        "audit auth config embedded events explain history janitor launcher leases metrics "
+        "minready nodescan options pools providers reload status store txzookeeper web"
+    ),
     "tap": (
-        "audit auth collecting config embedded events explain history janitor launcher leases logs "
-        "maintenance manhole metrics minready names nodescan options pools providers reload root "
-        "signals status store txzookeeper web work"
+        "assembly collecting explain leases logs maintenance manhole names options root signals "
+        "work"
     ),
     "options": "config embedded logs",
     "cli": (
@@ -155,7 +158,7 @@ def test_no_cycles() -> None:
 
 
 def test_the_reactor_is_passed_in() -> None:
-    """Nothing below the two places where everything is put together imports the reactor."""
+    """Nothing below the places where everything is put together imports the reactor."""
     importing = {
         module for module, tree in TREES.items() if "twisted.internet.reactor" in imported(tree)
     }

@@ -170,9 +170,8 @@ class Process:
             interval=60.0,
             random=Random(self.number).random,
         )
-        self.launcher = Launcher(
-            self.reloader, self.store, cast(Any, None), config, (), [self.min_ready.reconfigure]
-        )
+        self.launcher = Launcher(self.reloader, self.store, cast(Any, None), config)
+        self.launcher.when_applied(self.min_ready.reconfigure)
         self.janitor = Janitor(
             cast(Any, clock),
             self.store,
