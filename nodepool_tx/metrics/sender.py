@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from twisted.application.service import Service
@@ -45,6 +46,9 @@ class _Outlet(DatagramProtocol):
         :raises OSError: it cannot be sent now.
         """
         transport: Any = self.transport
+        if transport is None:
+            # The reactor closes everything when it ends, whoever still has something to say.
+            raise OSError(errno.ENOTCONN, "the socket is closed")
         transport.write(datagram)
 
 

@@ -413,6 +413,16 @@ class SenderTests(SynchronousTestCase):
         self.assertEqual((sender.lost, len(self.said("warn"))), (6, 1))
         self.assertIn("Network is unreachable", self.said("warn")[0])
 
+    def test_closed_by_the_reactor(self) -> None:
+        """A reactor that ends closes sockets; what is said after that is lost, and harms nobody."""
+        self.reactor.names["stats"] = "192.0.2.1"
+        sender = self.make()
+        sender.send("a:1|c")
+        (port,) = self.reactor.ports
+        port.protocol.doStop()
+        self.reactor.advance(0)
+        self.assertEqual((sender.lost, self.reactor.sent), (1, []))
+
     def test_last_words(self) -> None:
         """What was to be sent when the service stops is sent."""
         self.reactor.names["stats"] = "192.0.2.1"
