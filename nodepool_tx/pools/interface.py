@@ -108,6 +108,9 @@ class NodeMaker(Protocol):
     def make(self, node_id: str, request: NodeRequest) -> None:
         """Make the node whose record was just written."""
 
+    def why_failed(self, node_id: str) -> str:
+        """Why the last attempt to make a node came to nothing; "" if that is not known."""
+
     def make_room(self, nodes: Sequence[Node]) -> None:
         """Delete these ready nodes, which are in stock, to make room."""
 

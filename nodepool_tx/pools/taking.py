@@ -339,7 +339,8 @@ class Taking:
             if node.state is NodeState.ABORTED:
                 continue
             if node.state is not NodeState.READY and node.state not in _COMING:
-                return f"node {node.id} is {node.state.value}"
+                why = self._maker.why_failed(node.id)
+                return f"node {node.id} is {node.state.value}" + (f": {why}" if why else "")
             if node.allocated_to != taken.request.id:
                 return f"node {node.id} is promised to {node.allocated_to or 'nobody'}"
         return ""

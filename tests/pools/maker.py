@@ -43,6 +43,7 @@ class ScriptedMaker:
         self.limits: Amounts | None = {"instances": 10, "cores": 40}
         self.objections: dict[str, Objection] = {}
         self.zone: str | None = None
+        self.errors: dict[str, str] = {}
 
     # -- what the test does ----------------------------------------------
 
@@ -161,6 +162,9 @@ class ScriptedMaker:
         self.asked.append(node_id)
         if self.quick:
             Deferred.fromCoroutine(self.end(node_id))
+
+    def why_failed(self, node_id: str) -> str:
+        return self.errors.get(node_id, "")
 
     def make_room(self, nodes: Sequence[Node]) -> None:
         self.removed += [node.id for node in nodes]

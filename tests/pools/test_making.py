@@ -252,6 +252,16 @@ class EndTests(MakingTestCase):
         self.ready(self.a)
         self.assert_free(self.a)
 
+    def test_why_it_failed(self) -> None:
+        """Is said with what went wrong the last time."""
+        self.maker.errors[self.b] = "the moon is in the way"
+        self.ready(self.b, state=NodeState.FAILED)
+        found = self.pool.explain(self.request_id)
+        assert found is not None
+        self.assertTrue(
+            found.verdict.endswith(f": node {self.b} is failed: the moon is in the way")
+        )
+
     def test_others_remain(self) -> None:
         """Where others are online that have not declined, the request is open for them."""
         self.add_pool("a", "b")

@@ -24,6 +24,9 @@ from nodepool_tx.work import Tracker
 
 __all__ = ["Launches"]
 
+#: Launches of which it is remembered why they failed.
+REMEMBERED = 100
+
 #: States in which nobody but we ourselves put a node that we make.
 _OURS = frozenset(
     {NodeState.INIT, NodeState.BUILDING, NodeState.READY, NodeState.FAILED, NodeState.ABORTED}
@@ -67,6 +70,8 @@ class Launches:
         self._ended = ended
         self._entries: dict[str, _Entry] = {}
         self._tracker = Tracker(account.clock)
+        #: Why launches failed, by node; the oldest first.
+        self._errors: dict[str, str] = {}
         #: What is left to do after launches that came to nothing.
         self._cleaning = Tracker(account.clock)
         self._open = True
@@ -105,6 +110,13 @@ class Launches:
         )
         failed = f"; the last attempt that failed: {launch.last_error}"
         return words + (failed if launch.last_error else "")
+
+    def last_error(self, node_id: str) -> str:
+        """Why the last attempt to make a node failed, as long as that is remembered."""
+        entry = self._entries.get(node_id)
+        if entry is not None and entry.launch is not None:
+            return entry.launch.last_error
+        return self._errors.get(node_id, "")
 
     def lock_of(self, node_id: str) -> Lock | None:
         """The lock of a node that is being made here; None before and after."""
@@ -157,6 +169,7 @@ class Launches:
             try:
                 await entry.hold.release()
             finally:
+                self._remember(entry)
                 del self._entries[entry.node_id]
                 self._ended(entry.node_id, not entry.well and entry.cut is None)
 
@@ -204,6 +217,12 @@ class Launches:
                 provider=account.name,
                 reason=str(e),
             )
+
+    def _remember(self, entry: _Entry) -> None:
+        if entry.launch is not None and entry.launch.last_error:
+            self._errors[entry.node_id] = entry.launch.last_error
+            while len(self._errors) > REMEMBERED:
+                del self._errors[next(iter(self._errors))]
 
     async def _give_up(self, entry: _Entry, node: Node) -> None:
         """There is no such pool or label any more."""

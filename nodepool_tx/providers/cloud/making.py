@@ -180,6 +180,10 @@ class Making:
         pool = self._account.store.nodes.get(node_id)
         self._launches.start(node_id, pool.pool if pool else None, request, fit=_to_be_made)
 
+    def why_failed(self, node_id: str) -> str:
+        """See :meth:`NodeMaker.why_failed`."""
+        return self._launches.last_error(node_id)
+
     def make_room(self, nodes: Sequence[Node]) -> None:
         """See :meth:`NodeMaker.make_room`."""
         self._housekeeping.make_room(nodes)

@@ -60,6 +60,16 @@ class InsightTests(LifecycleTestCase):
         )
         self.world.wait(60)
 
+    def test_why_it_was_given_up(self) -> None:
+        """Why the last attempt of all failed, when the launch is over."""
+        self.service = self.provide()
+        self.world.cloud.fail_next("create", CloudError("the moon is in the way"), times=9)
+        request_id = self.ask()
+        self.world.wait(120)
+        self.assertRegex(
+            self.explained(request_id).verdict, r"node \d+ is failed: the moon is in the way$"
+        )
+
     def test_a_breaker(self) -> None:
         """Since when it is open, after how many failures, and when the next try is."""
         self.service = self.provide()
