@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from collections.abc import Iterator
 
 import pytest
+from twisted.logger import LogEvent, LogLevel, eventAsText, globalLogBeginner
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -15,3 +18,20 @@ def _scratch_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     os.chdir(tmp_path_factory.mktemp("cwd"))
     yield
     os.chdir(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_kept_that_is_logged() -> None:
+    """Begin to log, and show what is critical.
+
+    Until somebody begins, Twisted keeps what is logged, and with it whoever
+    logged it: what is left of one test would end in the middle of another.
+    """
+    shown = warnings.showwarning
+    globalLogBeginner.beginLoggingTo([_show], discardBuffer=True, redirectStandardIO=False)
+    warnings.showwarning = shown
+
+
+def _show(event: LogEvent) -> None:
+    if event["log_level"] is LogLevel.critical:
+        sys.stderr.write(eventAsText(event, includeTimestamp=False, includeSystem=False) + "\n")
