@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+import attrs
+from twisted.internet.defer import Deferred
+
+from nodepool_tx.leases.desk import Over
 from nodepool_tx.model import NodeState
 from nodepool_tx.store import paths
-from nodepool_tx.store.leases import LeaseState
+from nodepool_tx.store.leases import Lease, LeaseState, encode_lease
 from tests.garbage import collected_between_tests  # noqa: F401
 from tests.leases.lenders import Lender, LenderTestCase
 
@@ -138,6 +142,86 @@ class TogetherTests(LenderTestCase):
         self.assertIsNotNone(self.renew(lender, lease.id))
         self.check_settled()
         self.check_all_over()
+
+    def interpose(self, lender: Lender, lease_id: str, act: Callable[[], object]) -> None:
+        """Have something happen just before the lender's next change of a lease."""
+        self.inspector.before(
+            "transaction", lambda _: act(), path=paths.lease(lease_id), client=lender.client
+        )
+
+    def test_renewed_too_late(self) -> None:
+        """What was ended a moment before by another launcher is not brought back to life."""
+        lender, other = self.start(), self.start()
+        for labels in (("large",), ("large",)):
+            lease = self.wish(lender, *labels)
+            assert lease is not None
+            self.wait(3)
+            before = self.leases()[lease.id].state
+            over = attrs.evolve(self.leases()[lease.id], state=LeaseState.ENDED, reason="elsewhere")
+            # The first is ready, the second waits behind it.
+            self.interpose(lender, lease.id, lambda lease=over: self.write(lease))  # type: ignore[misc]
+            self.assertIsNone(self.renew(lender, lease.id), before)
+            self.assertEqual(self.leases()[lease.id].reason, "elsewhere")
+            self.told.leases.pop(lease.id)
+            self.broken.clear()
+            if before is LeaseState.READY:
+                self.write(attrs.evolve(over, state=LeaseState.READY))
+        self.assertIs(before, LeaseState.WAITING)
+        self.assertEqual(len(other.store.leases), 2)
+
+    def write(self, lease: Lease) -> None:
+        self.inspector.set(paths.lease(lease.id), encode_lease(lease))
+
+    def test_handed_over_too_late(self) -> None:
+        """A lease that was called off a moment before gets no nodes."""
+        lender = self.start()
+        self.done(lender.service.stopService())
+        lease = self.wish(lender, "large")
+        assert lease is not None
+        over = attrs.evolve(lease, state=LeaseState.ENDED, since=self.clock.seconds())
+        self.interpose(lender, lease.id, lambda: self.write(over))
+        lender.service.startService()
+        self.wait(5)
+        self.assertEqual(self.held(), [])
+        self.assertIs(self.leases()[lease.id].state, LeaseState.ENDED)
+        self.check_all_over()
+
+    def test_ended_too_early(self) -> None:
+        """A lease that was renewed elsewhere just before its end goes on."""
+        lender = self.start()
+        lease = self.wish(lender, "large")
+        assert lease is not None
+        self.wait(30)
+        now = self.leases()[lease.id]
+        renewed = attrs.evolve(now, expires=now.expires + 600)
+        self.interpose(lender, lease.id, lambda: self.write(renewed))
+        self.wait(40)
+        self.assertEqual(self.leases()[lease.id], renewed)
+        self.assertEqual(len(self.held()), 1)
+
+    def test_at_the_same_time(self) -> None:
+        """Of a renewal and a return at once by two launchers the return wins, and all is told."""
+        for first, second in ((0, 1), (1, 0)):
+            lenders = [self.start(), self.start()]
+            lease = self.wish(lenders[0], "large")
+            assert lease is not None
+            self.wait(3)
+            found = [lender.store.leases.get(lease.id) for lender in lenders]
+            assert found[0] is not None
+            assert found[1] is not None
+            doing = [
+                lenders[0].desk.renew(found[0], None, self.lent),
+                lenders[1].desk.give_back(found[1], "returned"),
+            ]
+            outcomes = [Deferred.fromCoroutine(doing[each]) for each in (first, second)]
+            self.settle()
+            for outcome in outcomes:
+                outcome.addErrback(lambda failure: failure.trap(Over))
+            self.assertTrue(all(outcome.called for outcome in outcomes))
+            self.wait(5)
+            self.assertIs(self.leases()[lease.id].state, LeaseState.ENDED)
+            self.check_settled()
+            self.assert_all_free()
 
     def test_lease_removed(self) -> None:
         """When an operator removes a lease's znode, its request goes too."""
