@@ -13,6 +13,7 @@ from nodepool_tx.explain import Explanation, ask
 from nodepool_tx.explain.values import pool_as_value
 from nodepool_tx.pools.explaining import Effect, PoolExplanation
 from nodepool_tx.reports.report import Column, Paint, Report, Tone, show_age, tone_of
+from nodepool_tx.reports.table import printable
 
 __all__ = ["add_verbs", "explained"]
 
@@ -51,10 +52,10 @@ async def explain_request(visit: Visit) -> int:
 def explained(explanation: Explanation, now: float, paint: Paint | None = None) -> str:
     """An explanation for people: the summary, then a table for each pool."""
     request = explanation.request
-    blocks = [f"{_title(request)}\n{explanation.summary}"]
+    blocks = [f"{printable(_title(request))}\n{printable(explanation.summary)}"]
     blocks += [_pool(pool, now, paint) for pool in explanation.pools]
     if explanation.silent:
-        blocks.append(f"no answer from: {', '.join(explanation.silent)}")
+        blocks.append(printable(f"no answer from: {', '.join(explanation.silent)}"))
     return "\n\n".join(blocks)
 
 
@@ -73,7 +74,7 @@ def _title(request: Any) -> str:
 def _pool(pool: PoolExplanation, now: float, paint: Paint | None) -> str:
     value = pool_as_value(pool)
     heard = f"launcher {pool.launcher}" + ("" if pool.answered else ", not heard")
-    parts = [f"{pool.provider}/{pool.pool} ({heard}): {pool.verdict}"]
+    parts = [printable(f"{pool.provider}/{pool.pool} ({heard}): {pool.verdict}")]
     parts.append(_rules(value["rules"], now).as_table(paint=paint))
     if pool.nodes:
         parts.append(_nodes(value["nodes"]).as_table(paint=paint))

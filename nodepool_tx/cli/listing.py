@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from nodepool_tx.cli.colours import paint_for
 from nodepool_tx.cli.visit import Visit
 from nodepool_tx.reports.report import Paint
+from nodepool_tx.reports.table import spelled_out
 
 __all__ = ["Listing", "View", "rendered"]
 
@@ -49,6 +50,8 @@ def rendered(visit: Visit, listing: Listing) -> str:
     if visit.options.format == "json":
         return listing.as_json()
     if visit.options.format == "csv":
-        return listing.as_csv().removesuffix("\n")
+        text = listing.as_csv().removesuffix("\n")
+        # Programs get texts as they are; a terminal would act upon some.
+        return spelled_out(text, "\r\n") if visit.terminal.is_screen else text
     paint = paint_for(visit.options.color, visit.world.environ, visit.terminal.is_screen)
     return listing.as_table(paint=paint)

@@ -10,7 +10,7 @@ from typing import TextIO
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-from nodepool_tx.reports.table import printable
+from nodepool_tx.reports.table import printable, spelled_out
 
 __all__ = ["Terminal"]
 
@@ -89,9 +89,9 @@ class Terminal:
             self._unread = True
 
     def note(self, text: str) -> None:
-        """Something worth a line that stays."""
+        """Something worth a line that stays, or several."""
         self._clear()
-        self._say(text + "\n")
+        self._say(spelled_out(text) + "\n")
         self._draw_if_live()
 
     def _say(self, text: str) -> None:
@@ -111,7 +111,7 @@ class Terminal:
             return
         self._text = text
         if not self._live:
-            self._say(f"{self._passed()}  {text}\n")
+            self._say(f"{self._passed()}  {spelled_out(text)}\n")
         elif self._drawing.running:
             self._draw()
         else:

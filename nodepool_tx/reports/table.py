@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-__all__ = ["Painter", "Table", "cell", "printable", "render_table"]
+__all__ = ["Painter", "Table", "cell", "printable", "render_table", "spelled_out"]
 
 #: Row and column (from 0) and text of a cell: the text with marks that take no
 #: place on the screen.
@@ -20,6 +20,11 @@ def printable(text: str) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
+
+
+def spelled_out(text: str, end: str = "\n") -> str:
+    """Several lines, each :func:`printable`."""
+    return end.join(map(printable, text.split(end)))
 
 
 def cell(value: Any) -> str:

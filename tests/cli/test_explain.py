@@ -143,6 +143,16 @@ class ExplainTests(ExplainTestCase):
         run = self.run_to_end("explain", failed)
         self.assertIn("\nit failed 1 min 0 s ago: ", run.stdout)
 
+    def test_hostile_names(self) -> None:
+        """Whatever a request says of itself, the terminal shows it and does not obey."""
+        self.add_pool()
+        request_id = self.add_request(
+            state=RequestState.FAILED, requestor="\x1b[2Jzuul\nX", node_types=("no\x1b]0;x\x07",)
+        )
+        run = self.run_to_end("explain", request_id)
+        self.assertNotIn("\x1b", run.stdout)
+        self.assertIn(r"requestor \x1b[2Jzuul\nX", run.stdout)
+
     def test_colours(self) -> None:
         """What holds it back stands out."""
         self.add_pool()

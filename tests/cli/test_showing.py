@@ -30,6 +30,14 @@ class FormatTests(CommandLineTestCase):
         self.assertEqual(values["comment"], 'a "b"\nc, d')
         self.assertEqual(values["allocated_to"], "")
 
+    def test_csv_steers_no_terminal(self) -> None:
+        """Programs get texts as they are, somebody at a terminal sees them spelled out."""
+        self.add_node("hold", comment="\x1b[2Jgone\n")
+        self.assertIn("\x1b[2Jgone\n", self.run_to_end("list", "--format", "csv").stdout)
+        shown = self.start("list", "--format", "csv", screen=True).stdout
+        self.assertIn(r"\x1b[2Jgone\n", shown)
+        self.assertNotIn("\x1b", shown)
+
     def test_an_empty_list_in_csv_is_its_header(self) -> None:
         """A program that reads it learns the keys all the same."""
         run = self.run_to_end("label-list", "--format", "csv")

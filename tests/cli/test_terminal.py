@@ -23,6 +23,15 @@ def test_results_and_progress_do_not_mix() -> None:
     assert err.getvalue() == "  0.0 s  waiting\na note\n"
 
 
+def test_nothing_steers_the_terminal() -> None:
+    """Names come from others."""
+    err = io.StringIO()
+    terminal = Terminal(io.StringIO(), err, Clock())
+    terminal.progress("\x1b[2Jwaiting")
+    terminal.note("two\x07\nlines")
+    assert err.getvalue() == "  0.0 s  \\x1b[2Jwaiting\ntwo\\x07\nlines\n"
+
+
 def test_elsewhere_than_on_a_terminal_each_change_is_a_line() -> None:
     """And the same text is not repeated."""
     err, clock = io.StringIO(), Clock()
