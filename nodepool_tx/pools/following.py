@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from nodepool_tx.model import Node, NodeState
+from nodepool_tx.model import Node, NodeRequest, NodeState
 from nodepool_tx.pools.interface import NodeMaker
 from nodepool_tx.pools.reservations import Reservations
 from nodepool_tx.store.nodes import NodeChange
@@ -16,7 +17,7 @@ from nodepool_tx.store.store import Store
 from nodepool_tx.store.usage import Account
 from nodepool_tx.txzookeeper.lock import Lock
 
-__all__ = ["Followed", "Following"]
+__all__ = ["Followed", "Following", "Taken"]
 
 
 class Followed:
@@ -60,6 +61,27 @@ class Followed:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._owner.forget(self)
+
+
+@attrs.define(eq=False)
+class Taken:
+    """A request of ours that waits for its nodes.
+
+    :ivar zone: in which its nodes are.
+    :ivar node_ids: in the order of its labels.
+    :ivar to_make: nodes that were created and have not been seen yet.
+    :ivar since: when the last of them was created.
+    :ivar bereft_since: when it lost a node that has not been replaced.
+    """
+
+    request: NodeRequest
+    lock: Lock
+    followed: Followed
+    zone: str | None
+    node_ids: list[str]
+    to_make: set[str]
+    since: float
+    bereft_since: float | None = None
 
 
 class Following:

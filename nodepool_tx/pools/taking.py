@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import attrs
 from kazoo.exceptions import NoNodeError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -28,7 +27,7 @@ from twisted.python.failure import Failure
 from nodepool_tx.model import Node, NodeRequest, NodeState, RequestState
 from nodepool_tx.pools.answering import PassStatistics
 from nodepool_tx.pools.fitness import are_fit
-from nodepool_tx.pools.following import Followed, Following
+from nodepool_tx.pools.following import Following, Taken
 from nodepool_tx.pools.interface import NodeMaker, NodeSource, PoolSettings
 from nodepool_tx.pools.outcomes import Outcomes
 from nodepool_tx.pools.patience import PATIENCE
@@ -57,27 +56,6 @@ TRIES_AT_ONCE = 5
 FindRoom = Callable[
     [NodeRequest, Sequence[str], str | None, Sequence[str]], tuple[Plan, Reservation] | None
 ]
-
-
-@attrs.define(eq=False)
-class _Taken:
-    """A request of ours that waits for its nodes.
-
-    :ivar zone: in which its nodes are.
-    :ivar node_ids: in the order of its labels.
-    :ivar to_make: nodes that were created and have not been seen yet.
-    :ivar since: when the last of them was created.
-    :ivar bereft_since: when it lost a node that has not been replaced.
-    """
-
-    request: NodeRequest
-    lock: Lock
-    followed: Followed
-    zone: str | None
-    node_ids: list[str]
-    to_make: set[str]
-    since: float
-    bereft_since: float | None = None
 
 
 class Taking:
@@ -192,18 +170,21 @@ class Taking:
             if first:
                 being_taken.discard(request.id)
             self._store.nodes.unreserve([node.id for node in plan.present])
-            if ids is None:
-                # If it was taken after all, the janitor finds it pending and unlocked.
-                await self._release(lock)
-                reservation.release()
-                await self._pause_if_refused(request)
-                self._end(request)
+            if ids is None or self._stopping:
+                try:
+                    # If it was taken after all, the janitor finds it pending and unlocked.
+                    await self._release(lock)
+                    reservation.release()
+                    await self._pause_if_refused(request)
+                finally:
+                    reservation.release()
+                    self._end(request)
         if ids is not None and not self._stopping:
             reservation.becomes(ids)
             taken = self._taken(request, lock, plan, ids)
             self.taken.run(f"making nodes for request {request.id}", self._see_through(taken))
 
-    def _taken(self, request: NodeRequest, lock: Lock, plan: Plan, ids: tuple[str, ...]) -> _Taken:
+    def _taken(self, request: NodeRequest, lock: Lock, plan: Plan, ids: tuple[str, ...]) -> Taken:
         self._log.info(
             "{provider}/{pool} makes nodes for request {request_id}: {node_ids}",
             provider=self._settings.provider,
@@ -215,7 +196,7 @@ class Taking:
         new = {id for id, node in zip(ids, plan.nodes, strict=True) if node is None}
         followed = self._following.follow(request.id, lock)
         now = self._clock.seconds()
-        return _Taken(request, lock, followed, plan.zone, list(ids), new, now)
+        return Taken(request, lock, followed, plan.zone, list(ids), new, now)
 
     async def _pause_if_refused(self, request: NodeRequest) -> None:
         """Do not try the same again and again at once."""
@@ -251,7 +232,7 @@ class Taking:
 
     # -- seeing it through -----------------------------------------------
 
-    async def _see_through(self, taken: _Taken) -> None:
+    async def _see_through(self, taken: Taken) -> None:
         """Wait until all nodes are ready, or something else has become of them."""
         taken.followed.follow(taken.node_ids)
         try:
@@ -275,10 +256,12 @@ class Taking:
             self._tell_lost(taken)
         finally:
             taken.followed.stop()
-            await self._release(taken.lock)
-            self._end(taken.request)
+            try:
+                await self._release(taken.lock)
+            finally:
+                self._end(taken.request)
 
-    async def _step(self, taken: _Taken) -> bool:
+    async def _step(self, taken: Taken) -> bool:
         """Do what the tables call for; True when the request is in our hands no more.
 
         :raises Conflict: somebody else was faster: look again.
@@ -302,13 +285,13 @@ class Taking:
         self._tell_finished(request, nodes)
         return True
 
-    def _nodes(self, taken: _Taken) -> list[Node]:
+    def _nodes(self, taken: Taken) -> list[Node]:
         """Those of its nodes that are there, and those that were put off as they were then."""
         aborted = taken.followed.aborted
         found = (aborted.get(i) or self._store.nodes.get(i) for i in taken.node_ids)
         return [node for node in found if node is not None]
 
-    async def _all_seen(self, taken: _Taken) -> bool:
+    async def _all_seen(self, taken: Taken) -> bool:
         """Have those made that were seen for the first time; False while some were not.
 
         One that cannot be seen after a while and a barrier is gone again.
@@ -330,7 +313,7 @@ class Taking:
         taken.to_make.clear()
         return True
 
-    def _trouble(self, taken: _Taken, nodes: Sequence[Node]) -> str:
+    def _trouble(self, taken: Taken, nodes: Sequence[Node]) -> str:
         """Why the request cannot be served any more; "" if it can."""
         gone = set(taken.node_ids) - {node.id for node in nodes}
         if gone:
@@ -348,7 +331,7 @@ class Taking:
     # -- outcomes --------------------------------------------------------
 
     async def _decline(
-        self, taken: _Taken, request: NodeRequest, nodes: Sequence[Node], reason: str
+        self, taken: Taken, request: NodeRequest, nodes: Sequence[Node], reason: str
     ) -> None:
         failed = await give_back(
             self._store, self._maker, request, nodes, taken.lock, self._pool_id()
@@ -365,7 +348,7 @@ class Taking:
             outcome="; everyone has, so it failed" if failed else "",
         )
 
-    async def _make_up(self, taken: _Taken, request: NodeRequest, nodes: Sequence[Node]) -> bool:
+    async def _make_up(self, taken: Taken, request: NodeRequest, nodes: Sequence[Node]) -> bool:
         """Get other nodes for those that the cloud had no room for.
 
         Who has waited for that too long gives back what it has: two requests
@@ -397,7 +380,7 @@ class Taking:
         )
         return True
 
-    def _spares(self, taken: _Taken, labels: Sequence[str]) -> tuple[str, ...] | None:
+    def _spares(self, taken: Taken, labels: Sequence[str]) -> tuple[str, ...] | None:
         """Nodes that were made up for before, though we were not told."""
         spares = [
             node
@@ -411,7 +394,7 @@ class Taking:
         return tuple(by_label[label].pop() for label in labels)
 
     async def _replacements(
-        self, taken: _Taken, request: NodeRequest, labels: Sequence[str]
+        self, taken: Taken, request: NodeRequest, labels: Sequence[str]
     ) -> tuple[str, ...] | None:
         room = self._find_room(request, labels, taken.zone, taken.node_ids)
         if room is None:
@@ -443,7 +426,7 @@ class Taking:
             taken.to_make.update(node_id for node_id, node in pairs if node is None)
         return ids
 
-    async def _let_go(self, taken: _Taken, request: NodeRequest | None) -> None:
+    async def _let_go(self, taken: Taken, request: NodeRequest | None) -> None:
         """The request is not ours any more: others may have its nodes."""
         request_id = taken.request.id
         unreadable = request_id in self._store.requests.unreadable
@@ -481,7 +464,7 @@ class Taking:
             pool=self._settings.name,
         )
 
-    def _tell_lost(self, taken: _Taken) -> None:
+    def _tell_lost(self, taken: Taken) -> None:
         """Our lock is gone; perhaps because we gave it up and were not told."""
         request = self._store.requests.get(taken.request.id)
         if (

@@ -10,7 +10,15 @@ from typing import Any
 from twisted.web.http import RESPONSES
 from twisted.web.server import Request
 
-__all__ = ["SECURITY_HEADERS", "NotToBeHad", "encode", "send_error", "send_json", "send_text"]
+__all__ = [
+    "SECURITY_HEADERS",
+    "NotToBeHad",
+    "encode",
+    "send_encoded",
+    "send_error",
+    "send_json",
+    "send_text",
+]
 
 #: On every answer.  The dashboard needs nothing from elsewhere, and nobody may
 #: show it inside a page of theirs.
@@ -78,11 +86,16 @@ def _finite(value: Any) -> Any:
 
 def send_json(request: Request, value: Any, status: int = 200) -> bytes:
     """Headers for JSON that is not to be kept; the body."""
+    return send_encoded(request, encode(value), status)
+
+
+def send_encoded(request: Request, body: bytes, status: int = 200) -> bytes:
+    """The same for JSON that is encoded already."""
     request.setResponseCode(status)
     request.setHeader("Content-Type", "application/json")
     if not request.responseHeaders.hasHeader("Cache-Control"):
         request.setHeader("Cache-Control", "no-store")
-    return _sized(request, encode(value))
+    return _sized(request, body)
 
 
 def send_text(request: Request, text: str, status: int = 200) -> bytes:

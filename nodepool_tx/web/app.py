@@ -19,7 +19,7 @@ from nodepool_tx.status.maintenance import all_maintenance
 from nodepool_tx.status.process import process_status
 from nodepool_tx.status.reloads import reload_statuses
 from nodepool_tx.web import api
-from nodepool_tx.web.answers import NotToBeHad, send_json, send_text
+from nodepool_tx.web.answers import NotToBeHad, encode, send_encoded, send_json, send_text
 from nodepool_tx.web.explanations import Explain, Explanations
 from nodepool_tx.web.files import DashboardFiles
 from nodepool_tx.web.hub import Hub
@@ -71,6 +71,8 @@ class WebApp:
         self._explanations = Explanations(farm.clock, explain) if explain is not None else None
         self._metrics = metrics
         self._leases = leases
+        #: It never changes, and takes long to encode.
+        self._description = b""
 
     def routes(self) -> tuple[Route, ...]:
         """Every path."""
@@ -133,8 +135,11 @@ class WebApp:
     # -- the API
 
     def _openapi(self, request: Request) -> bytes:
-        leases = self._leases or Extension(())
-        return send_json(request, description(self._farm.version, leases.paths, leases.components))
+        if not self._description:
+            leases = self._leases or Extension(())
+            told = description(self._farm.version, leases.paths, leases.components)
+            self._description = encode(told)
+        return send_encoded(request, self._description)
 
     def _status(self, request: Request) -> bytes:
         return send_json(request, process_status(self._farm))

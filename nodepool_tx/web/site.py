@@ -6,6 +6,12 @@ A request must arrive whole within a time, whatever the pace of its bytes, so a
 client that trickles holds a connection only so long.  Its head and body are
 bounded.  So is the number of connections: descriptors are needed for ZooKeeper
 and for machines.  Connections that wait for another request end after a while.
+
+Design note: many requests at once
+----------------------------------
+A client may send a thousand requests in one piece, and many clients may.  They
+are answered in their order, but only for some milliseconds in one turn of the
+reactor, and none whose client has not read the answers before.
 """
 
 from __future__ import annotations
@@ -19,6 +25,8 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
+
+from nodepool_tx.web.turns import Share
 
 __all__ = ["LimitedChannel", "LimitedRequest", "LimitedSite"]
 
@@ -70,7 +78,9 @@ class LimitedChannel(HTTPChannel):
         self._deadline: IDelayedCall | None = None
         self._farewell: IDelayedCall | None = None
         self._answering = False
+        self._held = False
         self._refused = False
+        self._over = False
 
     def dataReceived(self, data: bytes) -> None:
         """See how long this has been going on."""
@@ -96,7 +106,31 @@ class LimitedChannel(HTTPChannel):
             return
         self._rest()
         self._answering = True
-        super().allContentReceived()
+        # What follows is kept, as it is while a request is being answered.
+        self._handlingRequest = True
+        self.setRawMode()
+        if self._waitingForTransport:
+            self._held = True
+        else:
+            self.factory.share.do(self._answer)
+
+    def _answer(self) -> None:
+        if not self._over:
+            super().allContentReceived()
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """Also of a client that does not read, no more is taken than can be kept."""
+        super().rawDataReceived(data)
+        kept = sum(map(len, self._dataBuffer))
+        if self._waitingForTransport and kept > self._optimisticEagerReadSize:
+            self._networkProducer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The client has read what there was."""
+        super().resumeProducing()
+        if self._held:
+            self._held = False
+            self.factory.share.do(self._answer)
 
     def requestDone(self, request: Any) -> None:
         """It is answered; another may follow."""
@@ -109,6 +143,7 @@ class LimitedChannel(HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It is over."""
+        self._over = True
         self._rest()
         if self._farewell is not None:
             self._farewell.cancel()
@@ -151,6 +186,7 @@ class LimitedChannel(HTTPChannel):
 class LimitedSite(Site):
     """All connections.
 
+    :ivar share: of the reactor's time, for all answers together.
     :ivar turned_away: connections refused because there were too many.
     """
 
@@ -166,6 +202,7 @@ class LimitedSite(Site):
         super().__init__(resource, requestFactory=LimitedRequest, timeout=IDLE, reactor=reactor)
         self._most = most
         self._channels: set[LimitedChannel] = set()
+        self.share = Share(reactor)
         self.turned_away = 0
 
     @property

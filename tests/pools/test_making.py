@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.defer import Deferred
 
 from nodepool_tx.model import MIN_READY_REQUESTOR, NodeState, RequestState
@@ -9,7 +11,9 @@ from nodepool_tx.pools.admission import Admission
 from nodepool_tx.pools.interface import Objection
 from nodepool_tx.store import paths
 from nodepool_tx.store.change import Uncertain
+from nodepool_tx.store.requests import RequestChange
 from nodepool_tx.store.usage import Account
+from tests.pools.harness import written
 from tests.pools.maker import ONE, MakingTestCase, ScriptedMaker
 
 RACK = Account.of_provider("rack")
@@ -442,3 +446,52 @@ class EndTests(MakingTestCase):
         self.assert_served(self.request_id, self.a, self.b)
         self.successResultOf(retired)
         self.assertEqual(successor.statistics.served, 0)
+
+
+class StopTests(MakingTestCase):
+    """The pool stops, and nothing remains with it."""
+
+    def stop(self, _: object = None) -> None:
+        self.stopped.append(self.pool.stopService())
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.stopped: list[Deferred[None]] = []
+
+    def assert_nothing_left(self, request_id: str) -> None:
+        """Nothing is held or counted, and started again it serves the request."""
+        self.settle()
+        self.successResultOf(self.stopped[0])
+        self.assertEqual(self.launcher.reservations.spoken_for(), {})
+        self.assert_nothing_held()
+        self.change_request(request_id, state=RequestState.REQUESTED)
+        self.pool.startService()
+        self.settle()
+        self.assertEqual(self.state(request_id), "pending")
+
+    def test_while_it_waits_to_try_again(self) -> None:
+        """A request that was refused several times is nobody's once the pool has stopped."""
+        contender = self.add_request("a")
+        call_off = self.inspector.before(
+            "transaction", self.change_it(contender), path=written, client=self.client, times=None
+        )
+        self.settle()
+        call_off()
+        self.assertEqual(len(self.pool.in_flight()), 1)
+        self.stop()
+        self.assert_nothing_left(contender)
+
+    def change_it(self, request_id: str) -> Callable[[object], None]:
+        return lambda _: self.change_request(request_id, relative_priority=1)
+
+    def test_as_soon_as_it_has_taken(self) -> None:
+        """A request that was taken in the moment of the stop is unlocked, for the janitor."""
+
+        def on_request(change: RequestChange) -> None:
+            if change.after is not None and change.after.state is RequestState.PENDING:
+                unsubscribe()
+                self.stop()
+
+        unsubscribe = self.store.requests.subscribe(on_request)
+        request_id = self.add_request("a")
+        self.assert_nothing_left(request_id)

@@ -12,6 +12,7 @@ from nodepool_tx.web.site import (
     LONGEST_LINE,
     WHOLE_REQUEST,
 )
+from nodepool_tx.web.turns import TURN
 from tests.web.stage import WebTestCase
 
 HEAD = "GET /health/live HTTP/1.1\r\nHost: x\r\n"
@@ -109,6 +110,49 @@ class LimitTests(WebTestCase):
         self.assertFalse(visitor.wire.aborted)
         self.clock.advance(FAREWELL)
         self.assertTrue(visitor.wire.aborted)
+
+    def test_many_requests_at_once(self) -> None:
+        """Whoever sends a thousand in one piece is answered in turns, others in between."""
+
+        def slow() -> dict[str, int]:
+            self.clock.rightNow += TURN
+            return {}
+
+        self.patch(self.farm.tally, "nodes", slow)
+        greedy, other = self.visit(), self.visit()
+        greedy.say(b"GET /api/status HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+        heard = greedy.hear()
+        self.assertEqual(heard.count(b"HTTP/1.1 200"), 1)
+        other.ask("/health/live")
+        for _ in range(2):
+            call = self.clock.calls.pop(0)
+            call.func(*call.args, **call.kw)
+        self.assertEqual(other.answer().status, 200)
+        self.assertLess(greedy.hear().count(b"HTTP/1.1 200"), 4)
+
+    def test_answers_that_are_not_read(self) -> None:
+        """Nothing more is answered before they are, and hardly anything more is taken."""
+        visitor = self.visit()
+        visitor.wire.fill()
+        for _ in range(1000):
+            visitor.say((HEAD + "\r\n").encode())
+            if visitor.wire.producerState == "paused":
+                break
+        self.assertEqual(visitor.hear(), b"")
+        self.assertEqual(visitor.wire.producerState, "paused")
+        visitor.wire.drain()
+        self.clock.advance(0)
+        self.assertGreater(visitor.hear().count(b"HTTP/1.1 200"), 100)
+        self.clock.advance(IDLE + 1)
+        self.assertTrue(visitor.wire.ended)
+
+    def test_answers_that_are_never_read(self) -> None:
+        """A connection that nothing can be sent over ends as one that is idle."""
+        visitor = self.visit()
+        visitor.wire.fill()
+        visitor.ask("/health/live")
+        self.clock.advance(IDLE + 1)
+        self.assertTrue(visitor.wire.ended)
 
     def test_nothing_stays(self) -> None:
         """When all connections are over no timer is left."""

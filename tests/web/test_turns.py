@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from nodepool_tx.web.turns import TURN, Turns
+from nodepool_tx.web.turns import TURN, Share, Turns
 
 
 class NotedTurns(Turns):
@@ -63,3 +63,44 @@ class TurnTests(SynchronousTestCase):
         """Pieces are gathered in order."""
         gathered = Deferred.fromCoroutine(self.turns.gather(iter("abc")))
         self.assertEqual(self.successResultOf(gathered), ["a", "b", "c"])
+
+
+class ShareTests(SynchronousTestCase):
+    """Of the time in a turn, for all who want something short."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.share = Share(self.clock)
+        self.done: list[int] = []
+
+    def turn(self) -> None:
+        """One turn, where the clock's own would go on with those planned in it."""
+        call = self.clock.calls.pop(0)
+        call.func(*call.args, **call.kw)
+
+    def work(self, number: int, seconds: float = TURN / 4) -> None:
+        def work() -> None:
+            self.clock.rightNow += seconds
+            self.done.append(number)
+
+        self.share.do(work)
+
+    def test_bounded(self) -> None:
+        """What there is no time for waits for the next turn, and keeps its place."""
+        for number in range(10):
+            self.work(number)
+        self.assertEqual(self.done, [0, 1, 2, 3])
+        self.turn()
+        self.assertEqual((self.done, len(self.share)), ([*range(8)], 2))
+        self.work(10)
+        self.turn()
+        self.assertEqual((self.done, len(self.share)), ([*range(11)], 0))
+
+    def test_failure(self) -> None:
+        """Work that fails keeps nobody else from their turn."""
+        self.work(0, TURN)
+        self.share.do(lambda: self.fail("that was foreseen"))
+        self.work(1)
+        self.assertRaises(AssertionError, self.turn)
+        self.turn()
+        self.assertEqual(self.done, [0, 1])
