@@ -398,8 +398,8 @@ class Janitor(MultiService):
         for name, sweeps in self._abandoned.items():
             if sweeps == 2:
                 self._log.warn(
-                    "no launcher online has provider {provider}, and its {count} nodes stay: nodepool "
-                    "check tells what to do about them",
+                    "no launcher online has provider {provider}, and its {count} nodes stay: "
+                    "see nodepool check",
                     provider=name,
                     count=len(self._store.nodes.of_provider(name)),
                 )

@@ -15,7 +15,7 @@ class AbandonedTests(JanitorTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
 
     def told(self) -> list[tuple[str, int]]:
-        warnings = [e for e in self.events if "nodes stay: nodepool " in e["log_format"]]
+        warnings = [e for e in self.events if "nodes stay: see nodepool check" in e["log_format"]]
         return [(event["provider"], event["count"]) for event in warnings]
 
     def test_taken_out_while_nobody_ran(self) -> None:

@@ -83,7 +83,8 @@ async def check(visit: Visit) -> int:
         await _be_sure(visit, repaired)
         repairer = Repairer(visit.store, visit.clock, checker, asker, terminal.progress)
         repaired = await repairer.repair(findings)
-    show(visit, _report(repaired))
+    if repaired or options.format != "table":
+        show(visit, _report(repaired))
     terminal.note(_summary(visit, repaired, asker))
     unseen = asker is not None and options.provider in asker.silent
     if unseen or any(each.remains for each in repaired):

@@ -102,6 +102,7 @@ def _sections(found: Preview, path: str) -> Sections:
             ("nodes", "Nodes", _nodes(found)),
             ("notes", "Notes", _notes(found)),
         ),
+        terse=True,
     )
 
 

@@ -194,15 +194,19 @@ class Sections:
     :ivar title: the first line for people.
     :ivar about: key and value that JSON begins with.
     :ivar parts: key in JSON, heading for people, and the report.
+    :ivar terse: people are not shown parts without rows.
     """
 
     title: str
     about: Mapping[str, Any]
     parts: tuple[tuple[str, str, Report], ...]
+    terse: bool = False
 
     def as_table(self, *, paint: Paint | None = None) -> str:
         blocks = [
-            f"{heading}:\n{report.as_table(paint=paint)}" for _, heading, report in self.parts
+            f"{heading}:\n{report.as_table(paint=paint)}"
+            for _, heading, report in self.parts
+            if report.rows or not self.terse
         ]
         return "\n\n".join([self.title, *blocks])
 
