@@ -120,7 +120,7 @@ class LeasesOverHTTP:
         # Others must not read what somebody's browser was told.
         request.setHeader("Cache-Control", "no-store")
         named = f" {lease_id[:LONGEST_ID]}" if lease_id else ""
-        what = f"{change or 'read'}{named or ' leases'}"
+        what = f"{change or 'look at leases'}{named}"
         record = partial(self._audit.record, where=f"http {where_from(request)}", what=what)
         who = ""
         try:

@@ -23,6 +23,7 @@ from nodepool_tx.leases.steps import ending, forgetting, granting
 from nodepool_tx.model import NodeRequest
 from nodepool_tx.store.change import Conflict, Uncertain
 from nodepool_tx.store.leases import Lease, lease_of
+from nodepool_tx.store.maintenance import moment_in_words
 from nodepool_tx.store.nodes import NodeChange
 from nodepool_tx.store.requests import RequestChange
 from nodepool_tx.store.store import Store
@@ -253,7 +254,7 @@ class LeaseService(Service):
                 lease=lease.id,
                 user=lease.user,
                 nodes=", ".join(ready.nodes),
-                expires=ready.expires,
+                expires=moment_in_words(ready.expires),
             )
         elif isinstance(step, End):
             change, over = ending(self._store, lease, step, now)

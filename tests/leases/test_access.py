@@ -236,7 +236,7 @@ class SecretTests(LeaseTestCase):
         self.assertEqual(
             entries,
             [
-                ("ci", where, "ask for nodes leases", "ok"),
+                ("ci", where, "ask for nodes", "ok"),
                 ("ci", where, f"renew {lease['id']}", "ok"),
                 ("ci", where, f"give back {lease['id']}", "ok"),
             ],
