@@ -144,7 +144,7 @@ def send_events(request: Request, hub: Hub) -> Deferred[None] | bytes:
     if request.method == b"HEAD":
         request.setHeader("Content-Type", "text/event-stream; charset=utf-8")
         return b""
-    missed = request.getHeader("last-event-id") is not None
+    missed = request.getHeader(b"last-event-id") is not None
     return hub.listen(request, topics, missed)
 
 

@@ -114,7 +114,9 @@ class Lists:
         """
         request.setHeader("Access-Control-Allow-Origin", "*")
         request.setHeader("Vary", "Accept")
-        form = best_offer(request.getHeader("accept"), OFFERS)
+        # Of bytes, as a stranger's header need not be text.
+        accept = request.getHeader(b"accept")
+        form = best_offer(None if accept is None else accept.decode("latin-1"), OFFERS)
         if form is None:
             raise NotToBeHad(406, "not acceptable", f"there is {', '.join(OFFERS)}")
         fields = tuple(sorted(filter(None, (text_parameter(request, "fields") or "").split(","))))
@@ -131,7 +133,7 @@ class Lists:
         request.setHeader("Expires", formatdate(answer.made + MAX_AGE, usegmt=True))
         unchanged = request.setETag(answer.etag.encode()) is CACHED
         # Whoever names a tag is not asked about the time (RFC 9110, 13.2.2).
-        if request.getHeader("if-none-match") is None:
+        if request.getHeader(b"if-none-match") is None:
             unchanged = request.setLastModified(answer.made) is CACHED or unchanged
         else:
             request.setHeader("Last-Modified", formatdate(int(answer.made), usegmt=True))

@@ -51,6 +51,8 @@ class Front(Resource):
         for name, value in SECURITY_HEADERS:
             request.setHeader(name, value)
         try:
+            if not (request.getHeader(b"host") or b"").isascii():
+                raise BadHost
             b"/".join(request.postpath or ()).decode("utf-8")
             return self._routes.render(request)
         except UnicodeDecodeError:
