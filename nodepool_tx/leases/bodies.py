@@ -10,6 +10,7 @@ from typing import Any
 from twisted.web.server import Request
 
 from nodepool_tx.leases.desk import Wish
+from nodepool_tx.leases.plan import LONGEST_TTL
 from nodepool_tx.web.answers import NotToBeHad
 
 __all__ = [
@@ -26,8 +27,6 @@ LONGEST_LABEL = 255
 LONGEST_COMMENT = 500
 LONGEST_KEY = 200
 PRIORITIES = (0, 999)
-#: Nobody lives to see the end of a longer one; what is configured is less.
-LONGEST_TTL = 1e9
 
 
 def read_wish(request: Request) -> Wish:

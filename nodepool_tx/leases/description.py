@@ -8,10 +8,10 @@ from nodepool_tx.leases.bodies import (
     LONGEST_COMMENT,
     LONGEST_KEY,
     LONGEST_LABEL,
-    LONGEST_TTL,
     MOST_LABELS,
     PRIORITIES,
 )
+from nodepool_tx.leases.plan import LONGEST_TTL
 from nodepool_tx.leases.polls import LONGEST_WAIT
 from nodepool_tx.store.leases import LeaseState
 from nodepool_tx.web.schemas import ref

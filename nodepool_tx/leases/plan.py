@@ -26,6 +26,7 @@ from nodepool_tx.store.leases import Lease, LeaseState
 __all__ = [
     "GRACE",
     "KEPT",
+    "LONGEST_TTL",
     "NOT_RENEWED",
     "End",
     "Forget",
@@ -45,6 +46,9 @@ KEPT = 600.0
 #: Seconds by which nodes are held longer than the lease lasts, so that it is the
 #: lease that ends, and whoever looks after nodes only if nobody ends it.
 GRACE = 60.0
+
+#: Seconds; whatever is configured, nobody lives to see the end of a longer one.
+LONGEST_TTL = 1e9
 
 NOT_RENEWED = "nobody renewed it in time"
 
@@ -167,7 +171,7 @@ def _why_failed(request: NodeRequest) -> str:
 
 def granted_ttl(asked: float, longest: float, longest_hold: float) -> float:
     """For how long a lease is granted, seconds; never less than one."""
-    return max(1.0, min(asked, longest, longest_hold))
+    return max(1.0, min(asked, longest, longest_hold, LONGEST_TTL))
 
 
 def hold_seconds(ttl: float) -> int:

@@ -28,8 +28,8 @@ __all__ = ["Lease", "LeaseState", "LeaseTable", "decode_lease", "encode_lease", 
 #: What the requestor of a lease's request begins with; the lease's id follows.
 REQUESTOR = "nodepool_tx-lease:"
 
-#: Numbers beyond this are no times.
-LATEST = 1e12
+#: Numbers beyond this are no times (the year 5138); twice as much can still be shown.
+LATEST = 1e11
 
 
 class LeaseState(str, enum.Enum):

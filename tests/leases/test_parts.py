@@ -107,6 +107,7 @@ class TestPlan:
         assert granted_ttl(100, 60, math.inf) == 60
         assert granted_ttl(100, 600, 30) == 30
         assert granted_ttl(100, 600, 0.1) == 1
+        assert granted_ttl(math.inf, math.inf, math.inf) == 1e9
         assert hold_seconds(60.2) == 121
 
 
