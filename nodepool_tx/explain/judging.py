@@ -78,7 +78,15 @@ def judge_pool(
                 return store.nodes.count_free(provider, pool, label)
 
             rules.append(
-                nodes_rule(provider, request.node_types, plan, stock.uses, count_free, makes)
+                nodes_rule(
+                    provider,
+                    request.node_types,
+                    plan,
+                    stock.uses,
+                    count_free,
+                    makes,
+                    every_machine=False,
+                )
             )
         rules.append(_UNHEARD)
     return PoolExplanation(

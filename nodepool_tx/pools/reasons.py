@@ -12,13 +12,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import attrs
 
 from nodepool_tx.model import Node, NodeRequest, NodeState, RequestState
-from nodepool_tx.pools.accounts import Charge, Shortage, needed_by, number
+from nodepool_tx.pools.accounts import Charge, Shortage, needed_by
 from nodepool_tx.pools.admission import Admission
 from nodepool_tx.pools.explaining import Effect, Rule
 from nodepool_tx.pools.planning import Plan
 from nodepool_tx.pools.rules import Answer, Verdict
 from nodepool_tx.pools.stock import Use, in_words
-from nodepool_tx.resources import Amounts
+from nodepool_tx.resources import Amounts, number
 from nodepool_tx.store.maintenance import age_in_words
 from nodepool_tx.store.usage import Account
 
@@ -129,11 +129,13 @@ def nodes_rule(
     uses: Counter[Use],
     count_free: Callable[[str], int],
     makes: bool,
+    every_machine: bool,
 ) -> Rule:
     """Which of its nodes are there.
 
     :param uses: what is done with the nodes that have the labels.
     :param makes: the pool makes those that are missing.
+    :param every_machine: ``uses`` counts machines without a node as well.
     """
     there = plan.present
     if makes:
@@ -148,10 +150,15 @@ def nodes_rule(
         return Rule("nodes", Effect.PASSED, free)
     missing = [label for label, count in Counter(labels).items() if count_free(label) < count]
     if missing:
+        wanted = Counter(labels)
+        needed = sum(wanted[label] for label in missing)
+        nodes = "a free node" if needed == 1 else f"{needed} free nodes"
         words = (
-            f"waits for a free node with label {listed(missing)} at provider {provider}: "
+            f"waits for {nodes} with label {listed(missing)} at provider {provider}: "
             f"{in_words(uses)}"
         )
+        if every_machine and uses.total() < len(labels):
+            words = f"{words}; it has {uses.total()} in all, {len(labels)} are asked for"
     else:
         words = (
             f"waits for free nodes at provider {provider}: there are some for each of "

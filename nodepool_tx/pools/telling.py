@@ -265,6 +265,7 @@ class Telling:
                     stock.uses,
                     self._count_free(held_back),
                     self.makes,
+                    every_machine=True,
                 )
             )
         group = self.backlog.queue.group_of(request.id)

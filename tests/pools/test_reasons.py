@@ -124,7 +124,7 @@ def plan(*nodes: Node | None, complete: bool = True) -> Plan:
 def rule_for(*nodes: Node | None, free: int, makes: bool = False) -> Rule:
     uses = Counter({"in use": 3, "down": 1})
     found = plan(*nodes, complete=makes)
-    return nodes_rule("rack", ("a",) * len(nodes), found, uses, lambda label: free, makes)
+    return nodes_rule("rack", ("a",) * len(nodes), found, uses, lambda label: free, makes, True)
 
 
 READY, BUILDING = Node(state=NodeState.READY), Node(state=NodeState.BUILDING)
@@ -135,6 +135,16 @@ def test_nodes_that_are_not_there() -> None:
     rule = rule_for(None, free=0)
     assert rule.effect is Effect.WAITS
     assert rule.words == ("waits for a free node with label a at provider rack: 3 in use, 1 down")
+
+
+def test_more_nodes_than_there_are() -> None:
+    """How many are needed is told, and that there will never be so many."""
+    assert rule_for(None, None, free=1).words == (
+        "waits for 2 free nodes with label a at provider rack: 3 in use, 1 down"
+    )
+    assert rule_for(*[None] * 5, free=0).words.endswith(
+        "3 in use, 1 down; it has 4 in all, 5 are asked for"
+    )
 
 
 def test_nodes_that_do_not_suffice_together() -> None:
