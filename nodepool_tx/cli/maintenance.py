@@ -166,17 +166,20 @@ async def _take_out(
         now = visit.clock.seconds()
         before = _stored(visit, place)
         over = before is not None and before.until is not None and before.until <= now
+        mine = before if before is not None and not over and before.by == me else None
+        reason = " ".join(visit.options.reason.split()) or (mine.reason if mine else "")
+        if mine is not None and (mine.mode, mine.reason, mine.until) == (mode, reason, until):
+            return mine
         if before is not None and not over:
-            if before.by != me and not visit.options.force:
+            if mine is None and not visit.options.force:
                 raise Complaint(f"{in_words(before, now)} (--force replaces that)")
             visit.terminal.note(f"this replaces: {in_words(before, now)}")
-        mine = before is not None and not over and before.by == me
         record = Maintenance(
             mode=mode,
             host=place.host,
             provider=place.provider,
-            reason=" ".join(visit.options.reason.split()),
-            since=before.since if mine and before is not None else now,
+            reason=reason,
+            since=now if mine is None else mine.since,
             until=until,
             by=me,
             version=-1 if before is None else before.version,

@@ -125,6 +125,15 @@ class TakingOutTests(MaintenanceTestCase):
         self.assertEqual((record.reason, record.since), ("disk and fan", first))
         self.assertEqual(record.until, first + 1800 + 4 * 3600)
 
+    def test_draining_again_to_wait(self) -> None:
+        """Forgets neither why nor since when."""
+        self.as_anna("drain", "dc", "--reason", "moving house")
+        before = self.records()
+        self.pass_time(1)
+        run = self.as_anna("drain", "dc", "--wait")
+        self.assertEqual((run.code, self.records()), (0, before))
+        self.assertNotIn("this replaces", run.stderr)
+
     def test_one_that_is_over(self) -> None:
         """It stands in nobody's way, though its record is still there."""
         take_out(self.inspector, host_record("h1", by="otto@desk", until=950.0))
