@@ -8,9 +8,10 @@ name is not used.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
-__all__ = ["Amounts", "difference", "exceeded", "lowest", "shortage", "total"]
+__all__ = ["Amounts", "difference", "exceeded", "lowest", "number", "shortage", "total"]
 
 #: Resource to amount; infinite is allowed in a limit.
 Amounts = Mapping[str, float]
@@ -56,3 +57,10 @@ def shortage(limits: Amounts, used: Amounts, needed: Amounts) -> dict[str, float
 def exceeded(limits: Amounts, used: Amounts, needed: Amounts) -> tuple[str, ...]:
     """The names of what is short, in order."""
     return tuple(sorted(shortage(limits, used, needed)))
+
+
+def number(amount: float) -> str:
+    """An amount for people: 8 and not 8.0, 1000000 and not 1e+06."""
+    if math.isinf(amount):
+        return "unlimited"
+    return f"{amount:g}" if amount != int(amount) else str(int(amount))

@@ -88,6 +88,9 @@ def _place(path: str) -> str:
 class Table:
     """Rows under headers, drawn so many at a time; wide columns give way.
 
+    The first column says what a row is about, such as a node's id, and stays
+    whole if that leaves room for the others.
+
     :param rows: made one by one, when they are looked at.
     :param nothing: what to say when there are none.
     :param total: how many rows there are, if that is known.
@@ -139,6 +142,7 @@ def _widths(rows: Sequence[Sequence[str]], width: int) -> list[int]:
     """As wide as the widest cell; when that is too much, the widest columns give way."""
     wanted = [max(map(columns, column)) for column in zip(*rows, strict=True)]
     least = [max(4, columns(header)) for header in rows[0]]
+    least[0] = max(least[0], min(wanted[0], width // 2))
     room = width - 2 * (len(wanted) - 1)
     while sum(wanted) > room:
         spare = [w - m for w, m in zip(wanted, least, strict=True)]

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
-from nodepool_tx.resources import Amounts, shortage
+from nodepool_tx.resources import Amounts, number, shortage
 from nodepool_tx.store.usage import Account
 
-__all__ = ["Charge", "Shortage", "needed_by", "number", "shortages"]
+__all__ = ["Charge", "Shortage", "needed_by", "shortages"]
 
 
 @attrs.frozen
@@ -51,11 +51,6 @@ class Shortage:
             f"{number(self.limit)}: {number(self.used - self.kept)} used{kept}, "
             f"{number(self.needed)} needed"
         )
-
-
-def number(amount: float) -> str:
-    """An amount for people: 8 and not 8.0."""
-    return f"{amount:g}" if amount != int(amount) else str(int(amount))
 
 
 def needed_by(charges: Iterable[Charge]) -> dict[Account, dict[str, float]]:

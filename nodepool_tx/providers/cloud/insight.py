@@ -11,7 +11,7 @@ from nodepool_tx.providers.cloud.account import Account
 from nodepool_tx.providers.cloud.breaker import OpenBreaker
 from nodepool_tx.providers.cloud.launches import Launches
 from nodepool_tx.providers.cloud.making import Making
-from nodepool_tx.resources import Amounts
+from nodepool_tx.resources import Amounts, number
 from nodepool_tx.store.maintenance import age_in_words
 
 __all__ = ["CloudInsight"]
@@ -109,4 +109,5 @@ class CloudInsight:
 
 
 def _amounts(amounts: Amounts) -> str:
-    return ", ".join(f"{amount:g} {name}" for name, amount in sorted(amounts.items()) if amount)
+    used = ((name, amount) for name, amount in sorted(amounts.items()) if amount)
+    return ", ".join(f"{number(amount)} {name}" for name, amount in used)

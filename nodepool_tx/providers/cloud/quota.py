@@ -20,7 +20,7 @@ from nodepool_tx.providers.cloud.backoff import Backoff
 from nodepool_tx.providers.cloud.errors import CloudError
 from nodepool_tx.providers.cloud.interface import PROVIDER_NAME, Instance
 from nodepool_tx.providers.cloud.polling import Listing
-from nodepool_tx.resources import Amounts
+from nodepool_tx.resources import Amounts, number
 from nodepool_tx.work import Tracker
 
 __all__ = ["ProviderQuota", "QuotaStatus", "used_by_others"]
@@ -182,7 +182,7 @@ class ProviderQuota:
             self._pause.reset()
         self._refused_at = now
         pause = self._pause.next()
-        amounts = ", ".join(f"{resource} {amount:g}" for resource, amount in sorted(needs.items()))
+        amounts = ", ".join(f"{name} {number(amount)}" for name, amount in sorted(needs.items()))
         refusal = f"the cloud refused {amounts} for its quota"
         self._status = attrs.evolve(
             self._status,
