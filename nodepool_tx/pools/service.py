@@ -56,6 +56,7 @@ from nodepool_tx.pools.telling import NoInsight, Telling, what_waits
 from nodepool_tx.store.nodes import NodeChange
 from nodepool_tx.store.requests import RequestChange
 from nodepool_tx.store.store import Store
+from nodepool_tx.store.usage import accounts_of, resources_of
 
 __all__ = ["PassStatistics", "PoolService"]
 
@@ -280,12 +281,21 @@ class PoolService(Service):
         settings, after = self._settings, change.after
         if after is None or (after.provider, after.pool) != (settings.provider, settings.name):
             return
-        if self._store.nodes.is_free(change.node_id) or (
-            after.state is NodeState.BUILDING and not after.allocated_to
-        ):
+        if self._store.nodes.is_free(change.node_id):
+            self._backlog.mark_with_labels(after.type)
+            self._on_stock(after)
+        elif after.state is NodeState.BUILDING and not after.allocated_to:
             self._backlog.mark_with_labels(after.type)
         elif after.allocated_to:
             self._backlog.mark_request(after.allocated_to)
+
+    def _on_stock(self, node: Node) -> None:
+        """This may go, and make room for who asks for other labels."""
+        if self._eviction is not None:
+            for account in accounts_of(node):
+                self._backlog.mark_with_room(account, resources_of(node))
+            for request_id in self._patience.have_room():
+                self._backlog.mark_request(request_id)
 
     def _wake(self) -> None:
         if self._accepting and self._next_pass is None:

@@ -501,3 +501,37 @@ class EvictionTests(MakingTestCase):
         self.clock.advance(61)
         self.settle()
         self.assert_free(*self.stock)
+
+    def use(self, node_id: str) -> str:
+        """Somebody has the node; returns its lock."""
+        contender = self.lock_node(node_id)
+        self.settle()
+        return contender
+
+    def test_comes_into_stock(self) -> None:
+        """What comes into stock while a request for something else waits makes room for it."""
+        locks = [self.use(node_id) for node_id in self.stock]
+        request_id = self.add_request("b")
+        self.settle()
+        self.assertEqual(self.maker.removed, [])
+        self.delete(locks[1])
+        self.settle()
+        self.assertEqual(self.maker.removed, self.stock[1:2])
+        self.assert_waits(request_id)
+
+    def test_comes_into_stock_when_patience_is_lost(self) -> None:
+        """So does what others want who cannot use it, when the oldest waits for that alone."""
+        locks = [self.use(node_id) for node_id in self.stock]
+        oldest = self.add_request("b")
+        self.clock.advance(1)
+        others = self.add_request("a", "c")
+        self.settle()
+        self.clock.advance(PATIENCE + 2)
+        self.settle()
+        self.assertEqual(self.maker.removed, [])
+        self.delete(locks[1])
+        self.settle()
+        self.assertEqual(self.maker.removed, self.stock[1:2])
+        self.delete(f"/nodepool/nodes/{self.stock[1]}")
+        self.settle()
+        self.assertEqual((self.state(oldest), self.state(others)), ("pending", "requested"))
