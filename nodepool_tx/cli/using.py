@@ -206,9 +206,9 @@ class Use:
         ]
 
         def on_line(line: str) -> None:
-            self.visit.terminal.result(
-                f"{node.id} {host_of(node)} | {printable(line.expandtabs())}"
-            )
+            # ssh ends lines of its own as a terminal would.
+            said = printable(line.rstrip("\r").expandtabs())
+            self.visit.terminal.result(f"{node.id} {host_of(node)} | {said}")
 
         try:
             child = self.visit.world.spawn(words, None if alone else on_line)

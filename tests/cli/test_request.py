@@ -186,7 +186,7 @@ class CommandTests(CommandLineTestCase):
         run = self.run_on(second, first)
         (child,) = self.children
         assert child.on_line is not None
-        child.on_line("one\x1b[2J\tline")
+        child.on_line("one\x1b[2J\tline\r")
         child.ended.callback(4)
         self.settle()
         self.assertIsNone(run.code)
