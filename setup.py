@@ -30,6 +30,7 @@ setup(
             "schemathesis>=4",
             "selenium>=4.25",
             "hypothesis>=6.100",
+            "jsonschema-rs",
             "axe-playwright-python>=0.1.8",
             "mypy>=1.11",
             "mypy-zope",
