@@ -36,6 +36,8 @@ MOST_BUFFERED = 256 * 1024
 MOST_STRANGERS = 20
 #: Seconds for a stranger to become known, negotiations included.
 PATIENCE = 150.0
+#: Packets of a stranger: the exchange of keys, and as many attempts as anybody may make.
+MOST_PACKETS = 100
 #: Channels of one connection at a time.
 MOST_CHANNELS = 4
 #: Of a command.
@@ -60,6 +62,10 @@ _SIGNATURES = (
     b"rsa-sha2-512",
     b"rsa-sha2-256",
 )
+
+#: Messages that make sense before anything is encrypted: whoever sits in between
+#: could put in any other one.
+_IN_THE_CLEAR = frozenset((1, 2, 3, 4, 20, 21, *range(30, 50)))
 
 #: What Conch says of every packet is of no interest: it is filtered with the rest of Twisted's.
 _quiet = Logger(namespace="twisted.conch.ssh")
@@ -277,6 +283,9 @@ class Transport(SSHServerTransport):
     def __init__(self, gone: Callable[[Transport], None]) -> None:
         super().__init__()
         self._gone = gone
+        self._packets = 0
+        #: Nobody has logged in yet.
+        self.stranger = True
         self.supportedCiphers = [c for c in _CIPHERS if c in SSHServerTransport.supportedCiphers]
         self.supportedMACs = [m for m in _MACS if m in SSHServerTransport.supportedMACs]
         known = SSHServerTransport.supportedKeyExchanges
@@ -286,6 +295,34 @@ class Transport(SSHServerTransport):
     def sendExtInfo(self, extensions: list[tuple[bytes, bytes]]) -> None:
         """Say which signatures visitors may prove themselves with, not which the host has."""
         super().sendExtInfo([(b"server-sig-algs", b",".join(_SIGNATURES))])
+
+    def dispatchMessage(self, messageNum: int, payload: bytes) -> None:
+        """Take a message; of strangers not just any, and not any number of them."""
+        if not self.stranger:
+            super().dispatchMessage(messageNum, payload)
+            return
+        self._packets += 1
+        if self._packets > MOST_PACKETS:
+            self._drop("it sends too much")
+        elif messageNum not in _IN_THE_CLEAR and not self.isEncrypted("in"):
+            self._drop("it does not encrypt")
+        else:
+            try:
+                super().dispatchMessage(messageNum, payload)
+            except Exception as e:
+                # Conch takes it for granted that they make sense.
+                self._drop(f"{type(e).__name__}: {e}")
+
+    def _drop(self, why: str) -> None:
+        _quiet.info("a stranger's connection is dropped: {reason}", reason=why)
+        self.buf = b""
+        self.cut()
+
+    def cut(self) -> None:
+        """End the connection at once, whether the other side reads or not."""
+        connection: Any = self.transport
+        if connection is not None:
+            connection.abortConnection()
 
     def receiveError(self, reasonCode: int, description: bytes) -> None:
         """The other side says goodbye, which is no error."""
@@ -318,28 +355,31 @@ class ServerFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Transport | None:
         if len(self.strangers) >= MOST_STRANGERS:
-            self._log.warn("too many connections that do not log in: refusing another")
-            return None
+            # Not the newest: that may be somebody with a key, while the others just sit there.
+            self._log.warn("too many connections that do not log in: dropping the oldest")
+            oldest = next(iter(self.strangers))
+            self._leave_out(oldest)
+            oldest.cut()
         transport = Transport(self._forget)
         transport.factory = self  # type: ignore[assignment]
         self.transports.add(transport)
         # Also those that never come to log in are not waited for.
-        self.strangers[transport] = self._clock.callLater(PATIENCE, self._drop, transport)
+        self.strangers[transport] = self._clock.callLater(PATIENCE, transport.cut)
         return transport
-
-    def _drop(self, transport: Transport) -> None:
-        if transport.transport is not None:
-            transport.transport.loseConnection()
 
     def known(self, transport: Transport) -> None:
         """Somebody has logged in."""
+        transport.stranger = False
+        self._leave_out(transport)
+
+    def _leave_out(self, transport: Transport) -> None:
         timer = self.strangers.pop(transport, None)
         if timer is not None and timer.active():
             timer.cancel()
 
     def _forget(self, transport: Transport) -> None:
         self.transports.discard(transport)
-        self.known(transport)
+        self._leave_out(transport)
 
     def getService(self, transport: Transport, name: bytes) -> Callable[[], SSHService] | None:
         """Where everybody begins."""
