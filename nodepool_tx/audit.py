@@ -16,7 +16,7 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-__all__ = ["Audit"]
+__all__ = ["LONGEST", "Audit"]
 
 #: Longer texts are cut.
 LONGEST = 10_000
@@ -35,6 +35,8 @@ class Audit:
         self._clock = clock
         self._path = path
         self._file: int | None = None
+        #: The last entry was written in part, as when the disk was full.
+        self._torn = False
         self._trouble = ""
 
     def use(self, path: str | None) -> None:
@@ -45,6 +47,10 @@ class Audit:
 
     def reopen(self) -> None:
         """Begin anew with whatever is there under the file's name, after a rotation."""
+        self._torn = False
+        self._begin()
+
+    def _begin(self) -> None:
         self.close()
         if self._path is not None:
             try:
@@ -93,13 +99,17 @@ class Audit:
 
     def _write(self, line: str) -> None:
         if self._file is None:
-            self.reopen()
+            self._begin()
         if self._file is None:
             return
         data = line.encode()
+        if self._torn:
+            # This one is not to be lost with it.
+            data = b"\n" + data
         try:
             while data:
                 data = data[os.write(self._file, data) :]
+                self._torn = bool(data)
         except OSError as e:
             self._tell(e)
             self.close()

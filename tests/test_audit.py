@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pathlib
@@ -108,3 +109,29 @@ def test_a_file_that_cannot_be_written(clock: Clock, tmp_path: pathlib.Path) -> 
     assert [e["what"] for e in entries(tmp_path / "missing" / "audit")] == ["two"]
     told = [event for event in seen if event["log_level"].name == "error"]
     assert len(told) == 1
+
+
+def test_an_entry_that_was_torn(
+    clock: Clock, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fills up in the middle of an entry costs that one, and not the next."""
+    path = tmp_path / "audit"
+    audit = Audit(clock, str(path))
+    audit.record("eve", "w", "first")
+    write = os.write
+    left = [20, 0]
+
+    def full(file: int, data: bytes) -> int:
+        room = left.pop(0)
+        if not room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, data[:room])
+
+    monkeypatch.setattr(os, "write", full)
+    audit.record("eve", "w", "second")
+    monkeypatch.undo()
+    audit.record("eve", "w", "third")
+    audit.record("eve", "w", "fourth")
+    first, torn, *others = path.read_text().splitlines()
+    assert (len(torn), json.loads(first)["what"]) == (20, "first")
+    assert [json.loads(line)["what"] for line in others] == ["third", "fourth"]
