@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from nodepool_tx import __version__
-from nodepool_tx.audit import Audit
+from nodepool_tx.audit import LONGEST, Audit
 from nodepool_tx.auth.interface import Principal
 from nodepool_tx.manhole.command import Command
 from nodepool_tx.manhole.evaluating import Interpreter
@@ -76,6 +76,13 @@ class Session:
             **more,
         )
 
+    def begins(self, source: str, **more: Any) -> None:
+        """Write down what was typed, all of it, before it is run."""
+        pieces = [source[at : at + LONGEST] for at in range(0, len(source), LONGEST)] or [""]
+        for number, piece in enumerate(pieces, 1):
+            part = {} if len(pieces) == 1 else {"part": number, "parts": len(pieces)}
+            self.record(piece, "begins", **part, **more)
+
     def end(self, words: str) -> None:
         """Close it from our side, with a word to whoever is there."""
         for visit in tuple(self._visits):
@@ -116,7 +123,7 @@ class Session:
             self._visits.append(visit)
             visit.begin()
         else:
-            self.record(command, "begins", how="command")
+            self.begins(command, how="command")
             visit = Command(
                 channel,
                 command,
@@ -179,7 +186,7 @@ class Terminal:
             interpreter,
             History(session._histories, session.principal.name),
             lambda: known_names(session._scene.farm),
-            lambda source: session.record(source, "begins"),
+            session.begins,
             session._answered,
             session._run,
             self._leave,

@@ -26,7 +26,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.testing import StringTransport
 
-from nodepool_tx.audit import Audit
+from nodepool_tx.audit import LONGEST, Audit
 from nodepool_tx.auth.interface import Denied, DirectoryTrouble, Principal
 from nodepool_tx.manhole import sessions
 from nodepool_tx.manhole.sessions import Session
@@ -129,6 +129,15 @@ class SessionTests(FarmTestCase):
         self.connection = self.session.connection()
         self.connection.transport = self.wire
         self.connection.serviceStarted()
+
+    def test_all_of_it_is_written_down(self) -> None:
+        """Also what comes behind a long text that says nothing, in as many entries as it takes."""
+        typed = "1" + " " * 25_000 + "+ 1"
+        self.session.begins(typed, how="command")
+        told = [record for record in self.records if record[3] == "begins"]
+        self.assertEqual("".join(record[2] for record in told), typed)
+        self.assertEqual(len(told), 3)
+        self.assertLessEqual(max(len(record[2]) for record in told), LONGEST)
 
     def stop(self) -> None:
         if not self.over:
