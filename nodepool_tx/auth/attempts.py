@@ -6,6 +6,9 @@ Failures are counted for each user name and for each address, whichever way
 somebody came in.  An attempt counts from its begin, as a failure to come, so
 that many at once gain nothing.  Who guesses for others can lock them out for
 some minutes; keys and tokens, which cannot be guessed, work all the same.
+
+This machine's own address stands for everybody who comes through a proxy or a
+tunnel: it makes failures there slower, and is never locked.
 """
 
 from __future__ import annotations
@@ -38,6 +41,8 @@ def source_of(address: str) -> str:
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped is not None:
             return str(ip.ipv4_mapped)
+        if ip.is_loopback:
+            return str(ip)
         return str(ipaddress.ip_network((ip, 64), strict=False))
     return str(ip)
 
@@ -47,9 +52,17 @@ def folded(user: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", user).casefold().split())[:256]
 
 
+def _is_shared(kind: str, name: str) -> bool:
+    """Whether it stands for everybody."""
+    try:
+        return kind == "address" and ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
 @attrs.define
 class _Record:
-    failures: deque[float] = attrs.field(factory=deque)
+    failures: deque[float] = attrs.field(factory=lambda: deque(maxlen=MOST_FAILURES))
     under_way: int = 0
     locked_until: float = 0.0
 
@@ -91,6 +104,8 @@ class Attempts:
         now = self._clock.seconds()
         records = [self._record(key, now) for key in keys]
         for (kind, name), record in zip(keys, records, strict=True):
+            if _is_shared(kind, name):
+                continue
             if record.locked_until > now:
                 raise LockedOut(f"{kind} {name!r}", record.locked_until - now)
             if len(record.failures) + record.under_way >= MOST_FAILURES:
@@ -128,7 +143,7 @@ class Attempts:
                 record.failures.append(now)
                 times = len(record.failures)
                 delay = max(delay, min(FIRST_DELAY * 2 ** (times - 1), LONGEST_DELAY))
-                if times >= MOST_FAILURES:
+                if times >= MOST_FAILURES and not _is_shared(*key):
                     record.failures.clear()
                     record.locked_until = now + LOCKED_FOR
         return delay

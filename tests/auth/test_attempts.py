@@ -38,6 +38,19 @@ def test_the_tenth_failure_locks(clock: Clock) -> None:
     assert tried.begin("alice", "10.0.0.1").failed() == 1
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+def test_behind_a_proxy(clock: Clock, address: str) -> None:
+    """Whoever fails there locks no address that everybody has, but the names all the same."""
+    tried = Attempts(clock)
+    for _ in range(10):
+        tried.begin("alice", address).failed()
+    with pytest.raises(LockedOut):
+        tried.begin("alice", address)
+    under_way = [tried.begin(f"user{number}", address) for number in range(20)]
+    assert under_way[0].failed() == 30
+    tried.begin("bob", address).succeeded()
+
+
 def test_failures_are_forgotten(clock: Clock) -> None:
     """After ten minutes, and those of a name when its owner comes in."""
     tried = Attempts(clock)
