@@ -85,6 +85,20 @@ class LogInTests(SynchronousTestCase):
         self.assertEqual(self.audited(), [("alice", "refused: wrong password")] * 3)
         self.assertNotIn("hunter2", self.path.read_text() + repr(self.logged))
 
+    def test_how_long_the_directory_took(self) -> None:
+        """The answer to a failure does not tell: it comes when it would have come anyway."""
+        for delay, taken, due in ((1.0, 0.3, 1.0), (2.0, 1.9, 2.0), (4.0, 5.0, 8.0)):
+            self.directory.hanging = hanging = Deferred()
+            began = self.clock.seconds()
+            answer = self.log_in("alice", "wrong")
+            self.clock.advance(taken)
+            hanging.errback(Denied("there is no such user"))
+            self.clock.advance(due - taken - 0.01)
+            self.assertNoResult(answer)
+            self.clock.advance(0.02)
+            self.failureResultOf(answer, Denied)
+            self.assertLess(self.clock.seconds() - began, due + delay)
+
     def test_locked_out(self) -> None:
         """After ten failures nobody is asked any more, not even with the right password."""
         for _ in range(10):
