@@ -27,6 +27,7 @@ import ldap3
 from ldap3.core.exceptions import LDAPExceptionError
 from ldap3.core.tls import Tls
 
+from nodepool_tx.auth.attempts import folded
 from nodepool_tx.auth.escaping import checked_name, filled, filter_value
 from nodepool_tx.auth.interface import Denied, DirectoryTrouble, NotAMember, Principal
 from nodepool_tx.config.operations import Ldap
@@ -116,19 +117,20 @@ class Conversation:
             self._open()
             dn = self._find(user)
             self._bind(dn, secret)
-            name = self._own_name(dn, user)
+            own = self._own_name(dn, user)
             search = self._settings.search
             if search is not None and search.bind_dn:
                 # It may see groups that users may not.
                 self._bind_service(search.bind_dn, search.bind_password)
-            if not self._is_member(dn, name, group):
+            if not self._is_member(dn, own or user, group):
                 raise NotAMember(f"{dn} is not in the group {group}")
         except (LDAPExceptionError, OSError, ValueError) as e:
             self.check()
             raise DirectoryTrouble(f"{self._settings.url}: {self.tls_trouble or e}") from e
         finally:
             self._close()
-        return Principal(name, "password", (group,))
+        # One person has one name, however it was typed.
+        return Principal(own or folded(user), "password", (group,))
 
     # -- the connection --------------------------------------------------
 
@@ -223,15 +225,15 @@ class Conversation:
             raise DirectoryTrouble(f"{self._settings.url} refuses a bind: {told}")
         raise Denied(f"{words} ({told})")
 
-    def _own_name(self, dn: str, user: str) -> str:
-        """How the directory itself writes the user's name."""
+    def _own_name(self, dn: str, user: str) -> str | None:
+        """How the directory itself writes the user's name; None if that is not to be seen."""
         found = self._search(dn, "(objectClass=*)", ldap3.BASE, _NAMES)
         for entry in found:
             for attribute in _NAMES:
                 for value in entry["attributes"].get(attribute) or ():
-                    if str(value).casefold() == user.casefold():
+                    if folded(str(value)) == folded(user):
                         return str(value)
-        return user
+        return None
 
     def _is_member(self, dn: str, name: str, group: str) -> bool:
         member = filter_value(dn)

@@ -94,7 +94,8 @@ def test_a_member_may_log_in(server: Slapd, by_dn: Ldap, scheme: str) -> None:
 
 def test_names_are_written_as_in_the_directory(by_dn: Ldap) -> None:
     """However somebody types theirs."""
-    assert talk(by_dn, "ALICE", "alice-pw").name == "alice"
+    for typed in ("ALICE", "\uff41\uff4c\uff49\uff43\uff45"):
+        assert talk(by_dn, typed, "alice-pw").name == "alice"
 
 
 @pytest.mark.parametrize("kind", ["ops", "unique", "posix"])
