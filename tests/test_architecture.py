@@ -45,7 +45,7 @@ MAY_USE = {
     "pools": "events model resources store txzookeeper work",
     "reports": "model",
     # Where nodes come from; drivers know all but each other.
-    "providers": "config events nodescan pools store txzookeeper work",
+    "providers": "config events model nodescan periodic pools store txzookeeper work",
     "providers.cloud": (
         "config events model nodescan periodic pools providers resources store txzookeeper work"
     ),
@@ -54,7 +54,7 @@ MAY_USE = {
     "providers.metastatic": (
         "config model pools providers providers.cloud resources store txzookeeper work"
     ),
-    "providers.static": "config events model nodescan periodic pools providers store work",
+    "providers.static": "config events model nodescan pools providers store work",
     # The launcher around them.
     "janitor": "config model periodic pools store work",
     "minready": "config model periodic store txzookeeper work",
