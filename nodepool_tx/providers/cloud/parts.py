@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
+import attrs
+
 from nodepool_tx.config.cloud import CloudProvider
 from nodepool_tx.nodescan.interface import Scanner
+from nodepool_tx.pools.interface import PoolSettings
 from nodepool_tx.providers.cloud.account import Account
 from nodepool_tx.providers.cloud.breaker import Breakers
 from nodepool_tx.providers.cloud.deletion import Deletions
@@ -15,8 +18,21 @@ from nodepool_tx.providers.cloud.pacing import Calls, Pacer
 from nodepool_tx.providers.cloud.polling import Poller
 from nodepool_tx.providers.cloud.quota import ProviderQuota
 from nodepool_tx.providers.interface import ProviderContext
+from nodepool_tx.providers.pooling import settings_of
 
-__all__ = ["open_account"]
+__all__ = ["open_account", "pool_settings"]
+
+
+def pool_settings(config: CloudProvider) -> tuple[PoolSettings, ...]:
+    """What the pools of a provider need to be told."""
+    return tuple(
+        attrs.evolve(
+            settings_of(config, pool),
+            limits=pool.limits,
+            ignore_provider_quota=pool.ignore_provider_quota,
+        )
+        for pool in config.pools
+    )
 
 
 def open_account(
