@@ -178,6 +178,8 @@ class ProviderContext:
 class ProviderService(Protocol):
     """One provider; also a :class:`twisted.application.service.IService`.
 
+    :class:`nodepool_tx.providers.service.PooledProvider` has what all drivers share.
+
     ``startService`` is synchronous and does not raise for remote trouble;
     ``stopService`` returns a Deferred that fires when nothing of it runs or
     will run.  Stopping without idling first is fine, and leaves ZooKeeper in a
