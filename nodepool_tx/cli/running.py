@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import Callable, Coroutine
 from types import FrameType
@@ -19,6 +20,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: What shells call a program that a signal ended.
 _SIGNALLED = 128
 
+#: A file takes no more.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
 
 def exit_code_of(failure: Failure, terminal: Terminal, *, debug: bool) -> int:
     """Tell why a command ended, in one line."""
@@ -30,6 +34,9 @@ def exit_code_of(failure: Failure, terminal: Terminal, *, debug: bool) -> int:
         return error.code
     if debug:
         terminal.note(failure.getTraceback())
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        terminal.note(f"nodepool: cannot write the result: {error.strerror}")
+        return ExitCode.FAILED
     more = "" if debug else "; --debug shows where it happened"
     terminal.note(f"nodepool: this is a fault of nodepool: {error!r}{more}")
     return ExitCode.FAILED

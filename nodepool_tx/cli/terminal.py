@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 from typing import TextIO
 
@@ -53,6 +54,8 @@ class Terminal:
     @property
     def unread(self) -> bool:
         """Whoever read the results has gone away."""
+        if not self._unread:
+            self._unread = _has_no_reader(self._out)
         return self._unread
 
     @property
@@ -146,6 +149,16 @@ class Terminal:
     def _clear(self) -> None:
         if self._live and self._text:
             self._say("\r\x1b[K")
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    """The other end of a pipe is closed."""
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), 0)
+        return bool(poll.poll(0))
+    except (OSError, ValueError):
+        return False
 
 
 def _size(stream: TextIO) -> os.terminal_size:

@@ -20,6 +20,9 @@ from nodepool_tx.cli.visit import BROKEN, Visit
 
 __all__ = ["watch"]
 
+#: Seconds between looks whether somebody still reads what is written.
+_READER = 1.0
+
 _LOST = "no connection to ZooKeeper, trying again"
 
 
@@ -82,19 +85,25 @@ class _Watching:
             if self._visit.terminal.unread:
                 return
             await self._change()
+            if self._visit.terminal.unread:
+                return
             # Never in the middle of what woke us.
             left = looked + self._seconds - self._clock.seconds()
             await deferLater(self._clock, max(0.0, left))
 
     async def _change(self) -> None:
-        """Wait for the next change; for an age to change, where ages are drawn."""
-        if self._changed:
-            return
-        self._woken = Deferred()
-        if self._redraws:
-            self._woken.addTimeout(self._seconds, self._clock)
-        with contextlib.suppress(TimeoutError):
-            await self._woken
+        """Wait for the next change, or for the reader to go away.
+
+        Where ages are drawn, they change by themselves.
+        """
+        while not self._changed and not self._visit.terminal.unread:
+            self._woken = Deferred()
+            patience = self._seconds if self._redraws else _READER
+            self._woken.addTimeout(patience, self._clock)
+            with contextlib.suppress(TimeoutError):
+                await self._woken
+            if self._redraws:
+                return
 
     async def _look(self) -> None:
         if not self._visit.store.current:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import signal
 import subprocess
 import sys
+
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from nodepool_tx.cli.running import exit_code_of
+from nodepool_tx.cli.terminal import Terminal
 
 PROGRAM = """
 import signal
@@ -80,6 +88,14 @@ def test_a_complaint_is_one_line() -> None:
     program = start("complains")
     assert program.communicate(timeout=30) == ("", "nodepool: it is so\n")
     assert program.returncode == 3
+
+
+def test_a_full_disk_is_no_fault_of_ours() -> None:
+    """It is told as such."""
+    err = io.StringIO()
+    full = Failure(OSError(errno.ENOSPC, "No space left on device"))
+    assert exit_code_of(full, Terminal(io.StringIO(), err, Clock()), debug=False) == 1
+    assert err.getvalue() == "nodepool: cannot write the result: No space left on device\n"
 
 
 def test_a_signal_lets_the_work_clean_up() -> None:

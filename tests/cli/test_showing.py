@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import re
 
 from twisted.internet.task import Clock
@@ -130,3 +131,13 @@ def test_a_reader_that_goes_away_is_noticed() -> None:
     assert terminal.unread is False
     terminal.result("x")
     assert terminal.unread is True
+
+
+def test_a_reader_that_goes_away_is_noticed_while_nothing_is_written() -> None:
+    """A pipe tells of it."""
+    end, start = os.pipe()
+    with open(start, "w", encoding="utf-8") as out:
+        terminal = Terminal(out, io.StringIO(), Clock())
+        assert terminal.unread is False
+        os.close(end)
+        assert terminal.unread is True

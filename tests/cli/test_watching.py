@@ -4,6 +4,7 @@ import json
 
 from twisted.internet.defer import Deferred
 
+from nodepool_tx.cli import terminal
 from nodepool_tx.cli.outcome import ExitCode
 from nodepool_tx.store import paths
 from tests.cli.stage import CommandLineTestCase, Run
@@ -32,6 +33,15 @@ class WatchTests(CommandLineTestCase):
         self.add_node()
         self.pass_time(1.2)
         self.assertEqual([row["age"] for row in self.documents(run)[1]], [120.0, 90.0])
+
+    def test_a_reader_that_goes_away_ends_it(self) -> None:
+        """Soon, though nothing changes."""
+        run = self.start("list", "--watch", "60", "--format", "json")
+        self.pass_time(1.2)
+        self.assertIsNone(run.code)
+        self.patch(terminal, "_has_no_reader", lambda stream: True)
+        self.pass_time(1.2)
+        self.assertEqual(run.code, ExitCode.OK)
 
     def test_a_change_is_shown_at_once(self) -> None:
         """When the last one is long enough ago."""
