@@ -15,10 +15,17 @@ from nodepool_tx.model import Node, NodeRequest, PoolComponent, RequestState
 from nodepool_tx.pools.accounts import Charge, needed_by, shortages
 from nodepool_tx.pools.explaining import Effect, PoolExplanation, Rule
 from nodepool_tx.pools.planning import Plan
-from nodepool_tx.pools.reasons import limit_rules, nodes_rule, rule_of, state_rule, verdict_of
+from nodepool_tx.pools.reasons import (
+    limit_rules,
+    listed,
+    nodes_rule,
+    rule_of,
+    state_rule,
+    verdict_of,
+)
 from nodepool_tx.pools.rules import Answer, PoolView, Wish, verdicts
 from nodepool_tx.pools.selection import choose
-from nodepool_tx.pools.stock import look_at_nodes
+from nodepool_tx.pools.stock import in_words, look_at_nodes
 from nodepool_tx.resources import Amounts
 from nodepool_tx.store.nodes import NodeTable
 from nodepool_tx.store.store import Store
@@ -77,17 +84,24 @@ def judge_pool(
             def count_free(label: str) -> int:
                 return store.nodes.count_free(provider, pool, label)
 
-            rules.append(
-                nodes_rule(
-                    provider,
-                    request.node_types,
-                    plan,
-                    stock.uses,
-                    count_free,
-                    makes,
-                    every_machine=False,
+            if plan.complete or (config is not None and provider in config.providers):
+                rules.append(
+                    nodes_rule(
+                        provider,
+                        request.node_types,
+                        plan,
+                        stock.uses,
+                        count_free,
+                        makes,
+                        every_machine=False,
+                    )
                 )
-            )
+            else:
+                words = (
+                    f"no free node with label {listed(request.node_types)} at provider "
+                    f"{provider}: {in_words(stock.uses)}; whether it makes one is not known here"
+                )
+                rules.append(Rule("nodes", Effect.WAITS, words))
         rules.append(_UNHEARD)
     return PoolExplanation(
         launcher=component.hostname,

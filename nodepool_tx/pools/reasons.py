@@ -27,6 +27,7 @@ __all__ = [
     "concurrency_rule",
     "disabled_rule",
     "limit_rules",
+    "listed",
     "nodes_rule",
     "queue_rule",
     "rule_of",

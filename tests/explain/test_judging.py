@@ -61,7 +61,14 @@ class JudgingTests(ZookeeperTestCase):
         self.assertFalse(found.answered)
 
     def test_without_a_configuration(self) -> None:
-        """It may make nodes."""
+        """It may make nodes; what can be seen are those there are."""
+        self.add_node("a", state=NodeState.HOLD)
+        found = self.judged()
+        self.assertEqual(self.waits(found), ["nodes", "unheard"])
+        self.assertTrue(
+            found.verdict.startswith("no free node with label a at provider rack: 1 held")
+        )
+        self.add_node("a")
         self.assertEqual(self.waits(self.judged()), ["unheard"])
 
     def test_a_static_pool(self) -> None:
@@ -90,7 +97,7 @@ class JudgingTests(ZookeeperTestCase):
     def test_a_paused_pool(self) -> None:
         """It shows that it has no room."""
         self.change_pool(self.component, paused=True)
-        self.assertEqual(self.waits(self.judged()), ["paused", "unheard"])
+        self.assertEqual(self.waits(self.judged(self.config())), ["paused", "unheard"])
 
     def test_labels(self) -> None:
         """Of those it has none."""
@@ -116,7 +123,7 @@ class JudgingTests(ZookeeperTestCase):
         self.settle()
         request = self.store.requests.get(request_id)
         assert request is not None
-        found = judge_pool(self.component, request, self.store, None)
+        found = judge_pool(self.component, request, self.store, self.config())
         self.assertEqual(self.waits(found), ["lock", "unheard"])
 
     def test_requests_that_do_not_wait_for_a_pool(self) -> None:
