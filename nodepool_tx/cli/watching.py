@@ -84,26 +84,28 @@ class _Watching:
             await self._look()
             if self._visit.terminal.unread:
                 return
-            await self._change()
-            if self._visit.terminal.unread:
+            if not await self._change():
                 return
             # Never in the middle of what woke us.
             left = looked + self._seconds - self._clock.seconds()
             await deferLater(self._clock, max(0.0, left))
 
-    async def _change(self) -> None:
-        """Wait for the next change, or for the reader to go away.
+    async def _change(self) -> bool:
+        """Wait for the next change; False if the reader has gone away instead.
 
         Where ages are drawn, they change by themselves.
         """
-        while not self._changed and not self._visit.terminal.unread:
+        while not self._changed:
+            if self._visit.terminal.unread:
+                return False
             self._woken = Deferred()
             patience = self._seconds if self._redraws else _READER
             self._woken.addTimeout(patience, self._clock)
             with contextlib.suppress(TimeoutError):
                 await self._woken
             if self._redraws:
-                return
+                return True
+        return True
 
     async def _look(self) -> None:
         if not self._visit.store.current:
