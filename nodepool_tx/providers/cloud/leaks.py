@@ -34,8 +34,9 @@ __all__ = ["INSTANCE", "Known", "Leaks", "why_leaked"]
 #: The kind of a server among the resources.
 INSTANCE = "instance"
 
-#: A node in one of these may have a server whose id is not written yet.
-_UNWRITTEN = (NodeState.INIT, NodeState.BUILDING)
+#: A node in one of these may have a server whose id is not written: one that is
+#: being made, or one that whoever removes the node has found and is deleting.
+_UNWRITTEN = (NodeState.INIT, NodeState.BUILDING, NodeState.DELETING)
 
 
 class Known(Protocol):

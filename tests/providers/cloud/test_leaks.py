@@ -79,8 +79,8 @@ class WhyLeakedTests(SynchronousTestCase):
             self.assertEqual(self.why(of_node("1", external_id="s2")), "node 1 has server s1")
 
     def test_a_server_whose_id_is_not_written_yet(self) -> None:
-        """While a node is being built its server may be the one that was just asked for."""
-        for state in (NodeState.INIT, NodeState.BUILDING):
+        """It may have just been asked for, or be on its way out together with the node."""
+        for state in (NodeState.INIT, NodeState.BUILDING, NodeState.DELETING):
             self.records.add("1", None, state)
             self.assertIsNone(self.why(of_node("1")))
         self.records.add("1", None, NodeState.FAILED)

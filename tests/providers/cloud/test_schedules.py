@@ -247,6 +247,15 @@ def test_anything(steps: list[tuple[str, Any]]) -> None:
 @given(steps(ORDINARY))
 @FEW
 @example([("order", 0), ("fail_create", "done"), ("order", 0), ("restart", 0)])
+@example(
+    [
+        ("hang_create", True),
+        ("ignore_deletion", 0),
+        ("order", 0),
+        ("ignore_deletion", 0),
+        ("set_deleting", 0),
+    ]
+)
 def test_nothing_left_over(steps: list[tuple[str, Any]]) -> None:
     """While nobody takes its nodes away a launcher leaves nothing over to be swept up."""
     assert run(steps) == 0
