@@ -2,11 +2,12 @@
 
 Every launcher is asked by way of ZooKeeper, which takes writes.  So whoever
 asks the same at the same time gets the same answer, which is kept for a second,
-and only a few questions are under way at once.
+and only a few questions are under way at once, and begun in a second.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -27,6 +28,9 @@ _Explanation = Mapping[str, Any]
 #: Questions under way at the same time.
 MOST = 8
 
+#: Questions begun within a second; each is some writes.
+MOST_A_SECOND = 20
+
 #: Seconds for which an answer is good.
 MAX_AGE = 1.0
 
@@ -42,6 +46,8 @@ class Explanations:
         self._explain = explain
         self._under_way: dict[str, Deferred[_Explanation | None]] = {}
         self._kept: dict[str, tuple[float, _Explanation]] = {}
+        #: When the last ones were begun.
+        self._begun: deque[float] = deque(maxlen=MOST_A_SECOND)
 
     async def of(self, request_id: str) -> _Explanation:
         """Why a request waits.
@@ -54,8 +60,10 @@ class Explanations:
             return self._kept[request_id][1]
         asking = self._under_way.get(request_id)
         if asking is None:
-            if len(self._under_way) >= MOST:
+            lately = sum(now - 1 < begun <= now for begun in self._begun)
+            if len(self._under_way) >= MOST or lately >= MOST_A_SECOND:
                 raise _not_now("too many ask")
+            self._begun.append(now)
             asking = Deferred.fromCoroutine(self._ask(request_id))
             if not asking.called:
                 self._under_way[request_id] = asking

@@ -9,6 +9,7 @@ from typing import Any
 from nodepool_tx.model import Maintenance, MaintenanceMode, NodeState
 from nodepool_tx.store.change import Uncertain
 from nodepool_tx.web.app import Extension
+from nodepool_tx.web.explanations import MOST_A_SECOND
 from nodepool_tx.web.routing import Route
 from tests.metrics.stage import CONFIG
 from tests.web.stage import WebTestCase, dechunked
@@ -244,6 +245,21 @@ class ExtrasTests(WebTestCase):
         self.assertEqual(self.get("/api/requests/none/explanation").status, 404)
         away = self.get("/api/requests/away/explanation")
         self.assertEqual((away.status, away.headers["retry-after"]), (503, "1"))
+
+    def test_too_many_explanations(self) -> None:
+        """However quickly they are made, only so many are begun in a second."""
+
+        async def explain(request_id: str) -> Any:
+            return {"summary": request_id}
+
+        self.serve(explain=explain)
+        self.bring()
+        for _ in range(2):
+            paths = [f"/api/requests/{number}/explanation" for number in range(2 * MOST_A_SECOND)]
+            told = [self.get(path).status for path in paths]
+            self.assertEqual(told, [200] * MOST_A_SECOND + [503] * MOST_A_SECOND)
+            self.assertEqual(self.get(paths[0]).status, 200)
+            self.clock.advance(1.1)
 
 
 class FaultTests(WebTestCase):
