@@ -65,7 +65,10 @@ class LimitedRequest(Request):
 
 
 class LimitedChannel(HTTPChannel):
-    """One connection."""
+    """One connection.
+
+    :ivar answering: a request is whole, and its answer is not.
+    """
 
     MAX_LENGTH = LONGEST_LINE
     totalHeadersSize = LARGEST_HEAD
@@ -77,7 +80,7 @@ class LimitedChannel(HTTPChannel):
         super().__init__()
         self._deadline: IDelayedCall | None = None
         self._farewell: IDelayedCall | None = None
-        self._answering = False
+        self.answering = False
         self._held = False
         self._refused = False
         self._over = False
@@ -86,7 +89,7 @@ class LimitedChannel(HTTPChannel):
         """See how long this has been going on."""
         if self._refused:
             return
-        if not self._answering and self._deadline is None:
+        if not self.answering and self._deadline is None:
             self._deadline = self.factory.reactor.callLater(WHOLE_REQUEST, self._too_slow)
         super().dataReceived(data)
 
@@ -105,7 +108,7 @@ class LimitedChannel(HTTPChannel):
         if self._refused:
             return
         self._rest()
-        self._answering = True
+        self.answering = True
         # What follows is kept, as it is while a request is being answered.
         self._handlingRequest = True
         self.setRawMode()
@@ -134,7 +137,7 @@ class LimitedChannel(HTTPChannel):
 
     def requestDone(self, request: Any) -> None:
         """It is answered; another may follow."""
-        self._answering = False
+        self.answering = False
         super().requestDone(request)
 
     def timeoutConnection(self) -> None:
@@ -170,10 +173,13 @@ class LimitedChannel(HTTPChannel):
         """Send what is to be sent, in bounded time, and nothing after it."""
         self._rest()
         if self._farewell is None:
-            self._farewell = self.factory.reactor.callLater(FAREWELL, self._cut)
+            self._farewell = self.factory.reactor.callLater(FAREWELL, self.cut)
         self.loseConnection()
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """End it at once."""
+        if self._farewell is not None and self._farewell.active():
+            self._farewell.cancel()
         self._farewell = None
         self.transport.abortConnection()
 
@@ -201,7 +207,8 @@ class LimitedSite(Site):
     ) -> None:
         super().__init__(resource, requestFactory=LimitedRequest, timeout=IDLE, reactor=reactor)
         self._most = most
-        self._channels: set[LimitedChannel] = set()
+        #: Oldest first.
+        self._channels: dict[LimitedChannel, None] = {}
         self.share = Share(reactor)
         self.turned_away = 0
 
@@ -211,17 +218,25 @@ class LimitedSite(Site):
         return len(self._channels)
 
     def buildProtocol(self, addr: Any) -> Any:
-        """A channel for a new connection; None turns it away."""
+        """A channel for a new connection; None turns it away.
+
+        Whoever just holds connections keeps nobody out: the oldest over which
+        nothing is being answered makes room.
+        """
         if len(self._channels) >= self._most:
-            self.turned_away += 1
-            return None
+            idle = next((each for each in self._channels if not each.answering), None)
+            if idle is None:
+                self.turned_away += 1
+                return None
+            self.left(idle)
+            idle.cut()
         channel = super().buildProtocol(addr)
-        self._channels.add(channel)
+        self._channels[channel] = None
         return channel
 
     def left(self, channel: LimitedChannel) -> None:
         """A connection is over."""
-        self._channels.discard(channel)
+        self._channels.pop(channel, None)
 
     def end_all(self) -> None:
         """End every connection, whatever it is in the middle of."""

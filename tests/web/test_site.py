@@ -97,10 +97,24 @@ class LimitTests(WebTestCase):
     def test_too_many_connections(self) -> None:
         """There is a limit to connections, and room again when one ends."""
         visitors = [self.visit() for _ in range(self.most_connections)]
+        for visitor in visitors:
+            visitor.wire.fill()
+            visitor.ask("/health/live")
         self.assertTrue(self.visit().turned_away)
         self.assertEqual((self.site.connections, self.site.turned_away), (20, 1))
         visitors[0].leave()
         self.assertFalse(self.visit().turned_away)
+
+    def test_connections_that_are_just_held(self) -> None:
+        """They make room for new ones, the oldest first; those that are answered stay."""
+        visitors = [self.visit() for _ in range(self.most_connections)]
+        visitors[0].wire.fill()
+        visitors[0].ask("/health/live")
+        visitors[2].say(b"GET / HT")
+        for _ in range(3):
+            self.assertFalse(self.visit().turned_away)
+        self.assertEqual([each.wire.ended for each in visitors[:5]], [False, *[True] * 3, False])
+        self.assertEqual((self.site.connections, self.site.turned_away), (20, 0))
 
     def test_a_client_that_does_not_go(self) -> None:
         """A connection that is to end and does not is cut."""
