@@ -45,9 +45,12 @@ class Followed:
             self._news.callback(None)
 
     def wake_in(self, seconds: float) -> None:
-        """Look again then, if nothing happens before."""
-        if self._timer is None or not self._timer.active():
-            self._timer = self._owner.clock.callLater(seconds, self.wake)
+        """Look again then, or at a sooner time that was asked for, if nothing happens before."""
+        clock, timer = self._owner.clock, self._timer
+        if timer is None or not timer.active():
+            self._timer = clock.callLater(seconds, self.wake)
+        elif clock.seconds() + seconds < timer.getTime():
+            timer.reset(seconds)
 
     def follow(self, node_ids: Sequence[str]) -> None:
         """From now on it waits for these nodes."""

@@ -31,3 +31,19 @@ class FollowingTests(PoolTestCase):
         self.change_node(node_id, comment="changed again")
         self.settle()
         self.assertFalse(news.called)
+
+    def test_the_sooner_time(self) -> None:
+        """Of several times at which to look again the first counts, in whichever order they come."""
+        following = Following(
+            self.clock, self.store, self.launcher.reservations, ScriptedMaker(self.store)
+        )
+        for times in ((60.0, 1.0), (1.0, 60.0)):
+            followed = following.follow("200-1", Lock(self.client, "/200-1"))
+            news = followed.news()
+            for seconds in times:
+                followed.wake_in(seconds)
+            self.clock.advance(0.5)
+            self.assertFalse(news.called)
+            self.clock.advance(0.5)
+            self.assertTrue(news.called, times)
+            followed.stop()
