@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import attrs
 
-from nodepool_tx.config.schema import Config, ProviderConfig, StaticProvider, UnavailableProvider
+from nodepool_tx.config.schema import (
+    Config,
+    ProviderConfig,
+    StaticProvider,
+    UnavailableProvider,
+    Webapp,
+)
 from nodepool_tx.preview.nodes import Effect, NodeEffect, cloud_effects, static_effects
 from nodepool_tx.reload_plan import ReloadPlan, plan_reload
 from nodepool_tx.store.store import Store
@@ -75,7 +82,7 @@ def preview(old: Config, new: Config, store: Store, now: float) -> Preview:
             name: (new.providers.get(name) or running[name]).driver for name in (*names, *plan.kept)
         },
         nodes=nodes,
-        notes=tuple(_notes(old, new, plan)),
+        notes=(*_notes(old, new, plan), *_kept_by_others(plan, store)),
         existing=sum(len(tuple(store.nodes.of_provider(name))) for name in concerned),
     )
 
@@ -104,10 +111,7 @@ def _notes(old: Config, new: Config, plan: ReloadPlan) -> Iterator[str]:
         before, after = old.providers[name].driver, new.providers[name].driver
         if before != after:
             yield f"provider {name} changes its driver from {before} to {after}"
-    if (old.zookeeper_tls, old.zookeeper_timeout) != (new.zookeeper_tls, new.zookeeper_timeout):
-        yield "the ZooKeeper settings change at the next start of the launcher"
-    if old.zookeeper_servers != new.zookeeper_servers:
-        yield "other ZooKeeper servers are used, which must be of the same ensemble"
+    yield from _services(old, new)
     gone = sorted(_offered(old) - _offered(new))
     if gone:
         yield f"no pool has these labels any more: {', '.join(gone)}"
@@ -117,6 +121,33 @@ def _notes(old: Config, new: Config, plan: ReloadPlan) -> Iterator[str]:
             yield f"label {label}: min-ready {stock} -> {then}"
     for warning in new.warnings:
         yield str(warning)
+
+
+def _services(old: Config, new: Config) -> Iterator[str]:
+    """What else changes in a launcher, and when."""
+    moved = bool(old.zookeeper_servers) != bool(new.zookeeper_servers)
+    before = (old.zookeeper_tls, old.zookeeper_timeout)
+    if moved or before != (new.zookeeper_tls, new.zookeeper_timeout):
+        yield "the ZooKeeper settings change at the next start of the launcher"
+    elif old.zookeeper_servers != new.zookeeper_servers:
+        yield "other ZooKeeper servers are used, which must be of the same ensemble"
+    if old.webapp != new.webapp:
+        yield f"HTTP moves from {_address(old.webapp)} to {_address(new.webapp)}"
+    if old.operations.audit_log != new.operations.audit_log:
+        yield "the audit log changes at the next start of the launcher"
+
+
+def _address(webapp: Webapp) -> str:
+    return f"{webapp.listen_address} port {webapp.port}"
+
+
+def _kept_by_others(plan: ReloadPlan, store: Store) -> Iterator[str]:
+    """Another launcher that has a provider as well goes on with its nodes."""
+    for name in plan.removed:
+        pools = (pool.name for pool in store.components.pools() if pool.provider_name == name)
+        launchers = max(Counter(pools).values(), default=0)
+        if launchers > 1:
+            yield f"{launchers} launchers have provider {name}: its nodes go with the last of them"
 
 
 def _offered(config: Config) -> set[str]:

@@ -70,6 +70,32 @@ class PlanTests(CommandLineTestCase):
         found = [(effect, node) for effect, _, node, _ in self.effects(LARGER)]
         self.assertEqual(found, [("registered", None), ("registered", None)])
 
+    def notes(self, text: str) -> list[str]:
+        run = self.plan(text, "--format", "json")
+        self.assertEqual(run.code, 0, run.stderr)
+        return [row["note"] for row in json.loads(run.stdout)["notes"]]
+
+    def test_what_is_no_provider(self) -> None:
+        """Other settings are told with when they change."""
+        more = "webapp: {port: 9, listen_address: '::1'}\nnodepool-tx: {audit-log: /var/log/a}\n"
+        self.assertEqual(
+            self.notes(CONFIG + more + "zookeeper-timeout: 33\n"),
+            [
+                "the ZooKeeper settings change at the next start of the launcher",
+                "HTTP moves from 0.0.0.0 port 8005 to ::1 port 9",
+                "the audit log changes at the next start of the launcher",
+            ],
+        )
+
+    def test_a_provider_that_others_have_as_well(self) -> None:
+        """Its nodes stay for as long as any launcher has it."""
+        self.add_pool()
+        self.assertNotIn("launchers have", " ".join(self.notes(GONE)))
+        self.add_pool()
+        self.assertIn(
+            "2 launchers have provider dc: its nodes go with the last of them", self.notes(GONE)
+        )
+
     def test_provider_that_goes(self) -> None:
         """The nodes of a provider that is no longer configured go, and its successor's come."""
         free = self.add_node("ready", python_path="auto", username="zuul")
