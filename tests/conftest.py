@@ -8,7 +8,12 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from twisted.logger import LogEvent, LogLevel, eventAsText, globalLogBeginner
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)
