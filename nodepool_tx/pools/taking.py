@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from kazoo.exceptions import NoNodeError
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -165,6 +166,16 @@ class Taking:
                 request_id=request.id,
                 event_id=request.event_id,
                 reason=str(e) or type(e).__name__,
+            )
+        except CancelledError:
+            raise
+        except Exception:
+            # Tried again at once it would most likely go the same way.
+            self._refused[request.id] = TRIES_AT_ONCE + 1
+            self._log.failure(
+                "request {request_id} could not be taken",
+                request_id=request.id,
+                event_id=request.event_id,
             )
         finally:
             if first:

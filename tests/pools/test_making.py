@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from unittest.mock import patch
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
-from nodepool_tx.model import MIN_READY_REQUESTOR, NodeState, RequestState
+from nodepool_tx.model import MIN_READY_REQUESTOR, Node, NodeState, RequestState
 from nodepool_tx.pools.admission import Admission
 from nodepool_tx.pools.interface import Objection
+from nodepool_tx.pools.taking import RETRY
 from nodepool_tx.store import paths
 from nodepool_tx.store.change import Uncertain
 from nodepool_tx.store.requests import RequestChange
@@ -64,6 +66,32 @@ class TakingTests(MakingTestCase):
         self.settle()
         self.assertEqual(self.pool._hands._taking._refused, {})
         self.assert_nothing_held()
+
+    def test_a_mistake_of_ours(self) -> None:
+        """A request that cannot be taken for an unforeseen reason is tried again after a pause."""
+        self.add_node("a")
+        request_id = self.add_request("b", "a")
+        asked: list[Node] = []
+
+        def check(node: Node) -> Deferred[bool]:
+            asked.append(node)
+            # No more answers than that, so that this ends in any case.
+            return fail(ZeroDivisionError()) if len(asked) < 9 else Deferred()
+
+        with patch.object(self.source, "check", check):
+            for times in (1, 2, 3):
+                self.settle()
+                self.assertEqual(len(asked), times)
+                self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+                self.clock.advance(RETRY / 2)
+                self.settle()
+                self.assertEqual(len(asked), times)
+                self.assertEqual(len(self.pool.in_flight()), 1)
+                if times < 3:
+                    self.clock.advance(RETRY / 2)
+        self.clock.advance(RETRY / 2)
+        self.settle()
+        self.assertEqual(self.state(request_id), "pending")
 
     def test_stock_comes_first(self) -> None:
         """What is in stock is not made; a request that needs nothing made is never pending."""
