@@ -33,7 +33,7 @@ class FollowingTests(PoolTestCase):
         self.assertFalse(news.called)
 
     def test_the_sooner_time(self) -> None:
-        """Of several times at which to look again the first counts, in whichever order they come."""
+        """Of several times at which to look again the first counts, in whatever order."""
         following = Following(
             self.clock, self.store, self.launcher.reservations, ScriptedMaker(self.store)
         )
