@@ -50,13 +50,24 @@ async def explain_request(visit: Visit) -> int:
 
 
 def explained(explanation: Explanation, now: float, paint: Paint | None = None) -> str:
-    """An explanation for people: the summary, then a table for each pool."""
+    """An explanation for people: the summary, then a table for each pool.
+
+    Pools that do not have the labels at all share a line.
+    """
     request = explanation.request
     blocks = [f"{printable(_title(request))}\n{printable(explanation.summary)}"]
-    blocks += [_pool(pool, now, paint) for pool in explanation.pools]
+    strangers = [pool for pool in explanation.pools if _has_no_such_label(pool)]
+    blocks += [_pool(pool, now, paint) for pool in explanation.pools if pool not in strangers]
+    if strangers:
+        names = dict.fromkeys(f"{pool.provider}/{pool.pool}" for pool in strangers)
+        blocks.append(printable(f"pools without its labels: {', '.join(names)}"))
     if explanation.silent:
         blocks.append(printable(f"no answer from: {', '.join(explanation.silent)}"))
     return "\n\n".join(blocks)
+
+
+def _has_no_such_label(pool: PoolExplanation) -> bool:
+    return any(r.name == "labels" and r.effect is Effect.REFUSED for r in pool.rules)
 
 
 def _title(request: Any) -> str:

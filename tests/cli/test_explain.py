@@ -96,6 +96,20 @@ class ExplainTests(ExplainTestCase):
         self.assertEqual(lines[-1], "and 7 more nodes")
         self.assertEqual(self.questions(), [])
 
+    def test_pools_without_the_labels(self) -> None:
+        """They share a line, as all that they say is that."""
+        self.add_pool()
+        launcher = self.add_launcher()
+        run = self.start("explain", self.add_request())
+        refuses = Rule("labels", Effect.REFUSED, "this pool has no debian, others have")
+        others = [
+            PoolExplanation("launcher", name, "main", refuses.words, (refuses,))
+            for name in ("one", "two")
+        ]
+        self.answer_as(launcher, POOL, *others)
+        self.assertTrue(run.stdout.endswith("\n\npools without its labels: one/main, two/main\n"))
+        self.assertNotIn(refuses.words, run.stdout)
+
     def test_json(self) -> None:
         """What the web has."""
         self.add_pool()
