@@ -83,6 +83,10 @@ class Session:
             part = {} if len(pieces) == 1 else {"part": number, "parts": len(pieces)}
             self.record(piece, "begins", **part, **more)
 
+    def later(self, work: Callable[[], None]) -> None:
+        """Call something in another turn of the reactor."""
+        self._clock.callLater(0, work)
+
     def end(self, words: str) -> None:
         """Close it from our side, with a word to whoever is there."""
         for visit in tuple(self._visits):
@@ -130,7 +134,7 @@ class Session:
                 interpreter,
                 size,
                 self._run,
-                lambda work: self._clock.callLater(0, work),
+                self.later,
                 self._answered,
                 lambda: self._visits.remove(visit),
             )
@@ -190,6 +194,7 @@ class Terminal:
             session._answered,
             session._run,
             self._leave,
+            session.later,
         )
 
     def begin(self) -> None:

@@ -29,6 +29,9 @@ __all__ = ["Shell", "StillRunning"]
 
 #: Keys that are kept while something is awaited.
 TYPED_AHEAD = 2000
+#: Keys that are handled in one turn of the reactor, and those of which it is one.
+AT_ONCE = 100
+_LONG_WORK = frozenset({"enter", "tab", "paste"})
 #: Lines that one command may print by itself.
 MOST_PRINTED = 2000
 #: Lines of one input.
@@ -55,6 +58,7 @@ class Shell:
     :param answered: told what came of it, in a few words.
     :param run: starts a coroutine under a name, so that it is seen while it runs.
     :param leave: called when the user wants to go.
+    :param later: calls something in another turn of the reactor.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Shell:
         answered: Callable[[str, str], None],
         run: Callable[[str, Any], Deferred[Any]],
         leave: Callable[[], None],
+        later: Callable[[Callable[[], None]], object],
     ) -> None:
         self.screen = screen
         self._interpreter = interpreter
@@ -76,6 +81,7 @@ class Shell:
         self._answered = answered
         self._run = run
         self._leave = leave
+        self._later = later
         self._keyboard = Keyboard()
         self._editor = LineEditor(history.lines)
         self._ahead: deque[Key] = deque()
@@ -99,12 +105,14 @@ class Shell:
 
     def received(self, data: bytes) -> None:
         """Bytes came from the terminal."""
-        for key in self._keyboard.feed(data):
-            if key.name == "ctrl-c":
-                self._ahead.clear()
-                self.interrupt()
-            elif len(self._ahead) < TYPED_AHEAD:
-                self._ahead.append(key)
+        keys = self._keyboard.feed(data)
+        interrupts = [place for place, key in enumerate(keys) if key.name == "ctrl-c"]
+        if interrupts:
+            # Whatever was typed before it is void, and a key that is held down counts once.
+            self._ahead.clear()
+            self.interrupt()
+            keys = keys[interrupts[-1] + 1 :]
+        self._ahead.extend(keys[: max(0, TYPED_AHEAD - len(self._ahead))])
         self._work()
 
     def resized(self, width: int, height: int) -> None:
@@ -161,19 +169,36 @@ class Shell:
     # -- keys ------------------------------------------------------------
 
     def _work(self) -> None:
-        """Handle keys for as long as somebody is at the prompt, or looks at pages."""
+        """Handle keys for as long as somebody is at the prompt, or looks at pages.
+
+        A file that somebody pipes in has its lines run one in a turn of the reactor.
+        """
         if self._working:
             return
         self._working = True
         try:
-            while self._ahead and self._mode in (_Mode.TYPING, _Mode.PAGING):
+            for _ in range(AT_ONCE):
+                if not self._may_work():
+                    break
                 key = self._ahead.popleft()
                 if self._mode is _Mode.PAGING:
                     self._turn(key)
                 else:
                     self._type(key)
+                if key.name in _LONG_WORK:
+                    break
         finally:
             self._working = False
+        if self._may_work():
+            self._working = True
+            self._later(self._go_on)
+
+    def _may_work(self) -> bool:
+        return bool(self._ahead) and self._mode in (_Mode.TYPING, _Mode.PAGING)
+
+    def _go_on(self) -> None:
+        self._working = False
+        self._work()
 
     def _type(self, key: Key) -> None:
         if key.name == "enter":

@@ -7,7 +7,7 @@ import os
 import pathlib
 import re
 import stat
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -35,6 +35,7 @@ class ShellTests(SynchronousTestCase):
         self.out = b""
         self.left = False
         self.typed: list[str] = []
+        self.turns: list[Callable[[], None]] = []
         self.answers: list[tuple[str, str]] = []
         self.directory = self.mktemp()
         self.names: dict[str, Any] = {"endless": Endless(), "Deferred": Deferred}
@@ -50,6 +51,7 @@ class ShellTests(SynchronousTestCase):
             lambda source, outcome: self.answers.append((source, outcome)),
             self.run_it,
             self.leave,
+            self.turns.append,
         )
         shell.begin("hello")
         return shell
@@ -79,6 +81,8 @@ class ShellTests(SynchronousTestCase):
         """Press keys; gives what is shown for it."""
         before = len(self.out)
         self.shell.received(text.encode())
+        while self.turns:
+            self.turns.pop(0)()
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.out[before:].decode())
 
     def test_a_line(self) -> None:
@@ -87,6 +91,23 @@ class ShellTests(SynchronousTestCase):
         self.assertIn("6\r\n", self.type("_ * 2\r"))
         self.assertEqual(self.typed, ["1 + 2", "_ * 2"])
         self.assertEqual(self.answers, [("1 + 2", "ok"), ("_ * 2", "ok")])
+
+    def test_a_file_that_is_piped_in(self) -> None:
+        """Its lines are run one in a turn of the reactor; Ctrl-C drops those that are left."""
+        self.shell.received(b"1\r2\r3\r4\r")
+        self.assertEqual(self.typed, ["1"])
+        self.turns.pop(0)()
+        self.assertEqual((self.typed, len(self.turns)), (["1", "2"], 1))
+        self.shell.received(b"\x03")
+        self.turns.pop(0)()
+        self.assertEqual((self.typed, self.turns), (["1", "2"], []))
+        self.assertIn("6\r\n", self.type("2 * 3\r"))
+
+    def test_a_key_that_is_held_down(self) -> None:
+        """A thousand Ctrl-C at once are one."""
+        shown = self.type("1 + 1" + "\x03" * 1000 + "2 + 2\r")
+        self.assertEqual(shown.count("^C"), 1)
+        self.assertEqual(self.typed, ["2 + 2"])
 
     def test_errors(self) -> None:
         """They are short, whatever raised them; the launcher cannot be ended by them."""
