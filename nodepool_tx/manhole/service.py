@@ -10,7 +10,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -28,6 +28,8 @@ __all__ = ["ManholeService"]
 
 #: Sessions at a time.
 MOST_SESSIONS = 10
+#: Seconds after which a console that could not be had is tried again.
+RETRY = 60.0
 #: Seconds that sessions are given to hear goodbye.
 FAREWELL = 1.0
 
@@ -62,6 +64,7 @@ class ManholeService(Service):
         self._keys: AuthorizedKeys | None = None
         self._factory: ServerFactory | None = None
         self._port: IListeningPort | None = None
+        self._retry: IDelayedCall | None = None
         self._sessions: dict[Transport, Session] = {}
         self._count = 0
         self._changing = SingleFlight(self._change, "changing the console")
@@ -99,13 +102,18 @@ class ManholeService(Service):
 
     async def _change(self) -> None:
         wanted = self._operations().manhole if self.running else None
-        if wanted == self._active:
+        if wanted == self._active and (wanted is None or self._port is not None):
             return
+        if self._retry is not None and self._retry.active():
+            self._retry.cancel()
+        self._retry = None
         if self._active is not None:
             await self._close()
         self._active = wanted
         if wanted is not None:
             self._open(wanted)
+            if self._port is None:
+                self._retry = self._reactor.callLater(RETRY, self._changing.wake)
 
     def _open(self, settings: Manhole) -> None:
         path = settings.host_key or os.path.join(self._directory, "host_key")

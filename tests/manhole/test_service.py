@@ -15,7 +15,7 @@ from nodepool_tx.auth.attempts import Attempts
 from nodepool_tx.auth.interface import Principal
 from nodepool_tx.auth.log_ins import LogIns
 from nodepool_tx.config.operations import Manhole, Operations
-from nodepool_tx.manhole.service import MOST_SESSIONS, ManholeService
+from nodepool_tx.manhole.service import MOST_SESSIONS, RETRY, ManholeService
 from nodepool_tx.manhole.tools import Scene
 from nodepool_tx.status.farm import Farm
 from nodepool_tx.status.tally import Tally
@@ -108,6 +108,26 @@ class ServiceTests(FarmTestCase):
         self.operations = Operations(manhole=Manhole(port=3333))
         self.service.reconfigure()
         self.assertEqual(self.reactor.tcpServers[-1][0], 3333)
+
+    def test_a_port_that_becomes_free(self) -> None:
+        """It is tried again, also when the configuration stays as it is."""
+        self.reactor.taken = True
+        self.service.startService()
+        self.reactor.advance(RETRY)
+        self.assertEqual(self.log().count("there is no console"), 2)
+        self.reactor.taken = False
+        self.reactor.advance(RETRY)
+        self.assertEqual(self.reactor.tcpServers[-1][0], 2222)
+        self.reactor.advance(RETRY)
+        self.assertEqual(len(self.reactor.tcpServers), 1)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_stopping_without_a_port(self) -> None:
+        """Nothing is tried any more."""
+        self.reactor.taken = True
+        self.service.startService()
+        self.service.stopService()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_so_many_sessions(self) -> None:
         """One more is refused, until somebody leaves; stopping ends them all."""
