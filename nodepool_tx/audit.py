@@ -57,8 +57,6 @@ class Audit:
                 self._file = _open(self._path)
             except OSError as e:
                 self._tell(e)
-            else:
-                self._trouble = ""
 
     def close(self) -> None:
         """Let go of the file; the next entry opens it again."""
@@ -110,6 +108,7 @@ class Audit:
             while data:
                 data = data[os.write(self._file, data) :]
                 self._torn = bool(data)
+            self._trouble = ""
         except OSError as e:
             self._tell(e)
             self.close()

@@ -135,3 +135,21 @@ def test_an_entry_that_was_torn(
     first, torn, *others = path.read_text().splitlines()
     assert (len(torn), json.loads(first)["what"]) == (20, "first")
     assert [json.loads(line)["what"] for line in others] == ["third", "fourth"]
+
+
+def test_a_full_disk_is_told_once(clock: Clock) -> None:
+    """Not with each entry, of which there may be many; they are all in the launcher's log."""
+    seen: list[str] = []
+
+    def observe(event: Any) -> None:
+        seen.append(formatEvent(event))
+
+    audit = Audit(clock, "/dev/full")
+    globalLogPublisher.addObserver(observe)
+    try:
+        for _ in range(3):
+            audit.record("eve", "w", "something")
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    assert sum("cannot be written" in line for line in seen) == 1
+    assert sum("'something'" in line for line in seen) == 3
