@@ -162,11 +162,15 @@ def _found(repaired: Sequence[Repaired]) -> str:
     if any(each.outcome is not None for each in repaired):
         refused = sum(1 for each in repaired if each.outcome is Outcome.REFUSED)
         return (
-            f"{len(repaired)} findings, {len(repaired) - left} repaired or no longer there, "
+            f"{_counted(repaired)}, {len(repaired) - left} repaired or no longer there, "
             f"{refused} refused, {left - refused} left to you"
         )
     count = _repairable(repaired)
-    return f"{len(repaired)} findings, {count} of which nodepool check --repair would repair"
+    return f"{_counted(repaired)}, {count} of which nodepool check --repair would repair"
+
+
+def _counted(repaired: Sequence[Repaired]) -> str:
+    return "1 finding" if len(repaired) == 1 else f"{len(repaired)} findings"
 
 
 def _names(names: Iterable[str]) -> str:

@@ -543,7 +543,7 @@ class TalkTests(CheckTestCase):
             run = self.start("check", "--format", format)
             self.pass_time(20)
             self.assertIn(wanted, run.stdout)
-            self.assertIn("1 findings, 1 of which nodepool check --repair", run.stderr)
+            self.assertIn("1 finding, 1 of which nodepool check --repair", run.stderr)
         (row,) = self.check()
         self.assertEqual(row["repair"], "put it back in stock")
 
