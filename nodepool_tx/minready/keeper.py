@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -79,7 +79,7 @@ class LabelKeeper:
         self._catching_up: Deferred[None] = succeed(None)
         self._stopped = False
         self._alarm: IDelayedCall | None = None
-        self._flight = SingleFlight(self._act, f"min-ready of {label}")
+        self._flight = SingleFlight(self._act_if_running, f"min-ready of {label}")
 
     @property
     def leads(self) -> bool:
@@ -204,6 +204,10 @@ class LabelKeeper:
 
     # -- doing -----------------------------------------------------------
 
+    async def _act_if_running(self) -> None:
+        if not self._stopped:
+            await self._act()
+
     async def _act(self) -> None:
         """Decide on what the tables show once they have caught up, and do it."""
         try:
@@ -224,6 +228,9 @@ class LabelKeeper:
                 await self._ask(todo.ask, leadership)
         except Uncertain as e:
             self._log.debug("min-ready waits for ZooKeeper: {reason}", reason=str(e))
+        except CancelledError:
+            if not self._stopped:
+                raise
         finally:
             self._set_alarm()
 

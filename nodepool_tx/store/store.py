@@ -75,6 +75,7 @@ class Store(Service):
         self._on_any_change: list[Callable[[], None]] = []
         self._was_current = False
         self._started_caches = False
+        self._stopping = False
         #: What must exist before anything is watched is there.
         self._prepared = False
         self._unobserve: Callable[[], None] | None = None
@@ -94,8 +95,10 @@ class Store(Service):
         if self._unobserve is not None:
             self._unobserve()
             self._unobserve = None
+        self._stopping = True
         for cache in self._caches:
             cache.stop()
+        self._stopping = False
         self.maintenance.stop()
         return self._opening.idle()
 
@@ -187,10 +190,15 @@ class Store(Service):
     async def barrier(self) -> None:
         """Wait until all that anybody wrote before this call is in the tables.
 
-        :raises Uncertain: the connection broke.
+        :raises Uncertain: the connection broke, or the store was stopped.
         """
         try:
             await pass_barrier(self.client, self._caches)
+        except CancelledError as e:
+            if self._stopping:
+                raise Uncertain("the store was stopped") from e
+            # By whoever waits here, who does not want to any more.
+            raise
         except Exception as e:
             raise Uncertain(str(e)) from e
 

@@ -573,6 +573,24 @@ class LeadTests(WorldTestCase):
         self.assertEqual(self.world.written, written)
         self.assertEqual(self.world.inspector.dump(paths.min_ready_election("small") + "/"), {})
 
+    def test_stopping_with_more_to_do(self) -> None:
+        """What was noticed during a wait for ZooKeeper is not waited for either."""
+        process = self.world.start(config_of({"small": 1}))
+        self.world.wait(120.0)
+        (keeper,) = process.min_ready.keepers()
+        done: list[bool] = []
+
+        def away(_: object) -> None:
+            keeper.look()
+            done.append(keeper.done)
+            self.world.inspector.suspend(process.client)
+
+        self.world.inspector.before("transaction", away, path="/", client=process.client)
+        self.world.use("small", 60.0)
+        self.world.settle()
+        self.assertEqual(done, [False])
+        self.successResultOf(process.min_ready.stopService())
+
     def test_stopping_without_a_connection(self) -> None:
         """It is not waited for, whatever was about to be done."""
         for idle in (True, False):

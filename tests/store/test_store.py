@@ -6,10 +6,11 @@ import json
 
 import attrs
 from kazoo.exceptions import ConnectionLoss
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from nodepool_tx.model import ComponentState, LauncherComponent, PoolComponent
 from nodepool_tx.store import paths
+from nodepool_tx.store.change import Uncertain
 from nodepool_tx.store.codec import encode_component, encode_node
 from nodepool_tx.store.store import Store
 from nodepool_tx.txzookeeper.interface import SessionState
@@ -150,6 +151,27 @@ class BarrierTests(StoreTestCase):
         self.inspector.resume(self.client)
         self.settle()
         self.successResultOf(passed)
+
+    def test_cancelling_it(self) -> None:
+        """It ends as cancelled, whatever it waits for, and whether the store runs or not."""
+        waiting = Deferred.fromCoroutine(self.store.barrier())
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        self.inspector.suspend(self.client)
+        for _ in range(2):
+            waiting = Deferred.fromCoroutine(self.store.barrier())
+            self.settle()
+            waiting.cancel()
+            self.failureResultOf(waiting, CancelledError)
+            self.store.stopService()
+
+    def test_the_store_stops(self) -> None:
+        """Whoever waits is told that it is uncertain what the tables show, and may go on."""
+        self.inspector.suspend(self.client)
+        waiting = Deferred.fromCoroutine(self.store.barrier())
+        self.settle()
+        self.store.stopService()
+        self.failureResultOf(waiting, Uncertain)
 
 
 class ComponentTests(StoreTestCase):

@@ -265,6 +265,25 @@ class Stopping(SlowWorldTestCase):
         self.world.inspector.resume(launcher.client)
         self.world.settle()
 
+    def test_without_connection_after_a_loss(self) -> None:
+        """A launch whose node is gone, and that wants to know more of that, stops all the same."""
+        launcher = self.world.launcher()
+        service = launcher.provide(cloud_provider())
+        self.world.wait(15)
+        node_id = self.world.order(service)
+        self.world.wait(5)
+        self.world.inspector.before(
+            "transaction", lambda _: self.world.inspector.suspend(launcher.client), path="/"
+        )
+        self.world.inspector.delete_tree(paths.node(node_id))
+        self.world.wait(5)
+        self.assertEqual(service.status().details["launching"], 1)
+        stopped = service.stopService()
+        self.world.settle()
+        self.successResultOf(stopped)
+        self.world.inspector.resume(launcher.client)
+        self.world.wait(1)
+
 
 class TwoLaunchers(SlowWorldTestCase):
     def test_each_makes_its_own(self) -> None:
