@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import attrs
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from nodepool_tx.model import Node, NodeRequest
@@ -18,7 +20,10 @@ from nodepool_tx.store.change import Conflict, Uncertain
 from nodepool_tx.store.store import Store
 from nodepool_tx.work import Tracker
 
-__all__ = ["Answering", "PassStatistics"]
+__all__ = ["RETRY", "Answering", "PassStatistics"]
+
+#: Seconds until something is tried again that did not work, if nothing happens before.
+RETRY = 1.0
 
 
 @attrs.define
@@ -63,6 +68,7 @@ class Answering:
         on_served: Callable[[NodeRequest, Sequence[Node]], None],
         on_declined: Callable[[NodeRequest], None],
     ) -> None:
+        self._clock = clock
         self._store = store
         self._reservations = reservations
         self._settings = settings
@@ -116,10 +122,23 @@ class Answering:
                 event_id=request.event_id,
                 reason=str(e),
             )
+        except CancelledError:
+            raise
+        except Exception:
+            await self._pause(request)
         finally:
             reservation.release()
             self._requests.discard(request.id)
             self._on_served(request, nodes)
+
+    async def _pause(self, request: NodeRequest) -> None:
+        """Tell of what nobody has foreseen; at once it would most likely go the same way."""
+        self._log.failure(
+            "request {request_id} could not be answered",
+            request_id=request.id,
+            event_id=request.event_id,
+        )
+        await deferLater(self._clock, RETRY)
 
     async def _catch_up(self) -> None:
         """Let the tables see what a refused change has just taught us."""
@@ -162,6 +181,10 @@ class Answering:
                 reason=str(e),
             )
             await self._catch_up()
+        except CancelledError:
+            raise
+        except Exception:
+            await self._pause(request)
         finally:
             self.declining -= 1
             self._requests.discard(request.id)

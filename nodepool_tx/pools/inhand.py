@@ -12,8 +12,9 @@ from nodepool_tx.pools.answering import Answering, PassStatistics
 from nodepool_tx.pools.interface import NodeMaker, NodeSource, PoolSettings
 from nodepool_tx.pools.outcomes import Outcomes
 from nodepool_tx.pools.planning import Plan
+from nodepool_tx.pools.provision import FindRoom
 from nodepool_tx.pools.reservations import Reservation, Reservations
-from nodepool_tx.pools.taking import FindRoom, Taking
+from nodepool_tx.pools.taking import Taking
 from nodepool_tx.store.store import Store
 
 __all__ = ["InHand"]

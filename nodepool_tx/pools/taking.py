@@ -26,37 +26,26 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from nodepool_tx.model import Node, NodeRequest, NodeState, RequestState
-from nodepool_tx.pools.answering import PassStatistics
+from nodepool_tx.pools.answering import RETRY, PassStatistics
 from nodepool_tx.pools.fitness import are_fit
 from nodepool_tx.pools.following import Following, Taken
 from nodepool_tx.pools.interface import NodeMaker, NodeSource, PoolSettings
 from nodepool_tx.pools.outcomes import Outcomes
 from nodepool_tx.pools.patience import PATIENCE
 from nodepool_tx.pools.planning import Plan
-from nodepool_tx.pools.reservations import LOOK_AFTER, Reservation, Reservations
-from nodepool_tx.pools.transactions import finish, give_back, release_nodes, replace, take
+from nodepool_tx.pools.provision import COMING, FindRoom, Provision
+from nodepool_tx.pools.reservations import Reservation, Reservations
+from nodepool_tx.pools.transactions import finish, give_back, release_nodes, take
 from nodepool_tx.store import paths
 from nodepool_tx.store.change import Conflict, Uncertain, connection_errors
 from nodepool_tx.store.store import Store
 from nodepool_tx.txzookeeper.lock import Lock
 from nodepool_tx.work import Tracker
 
-__all__ = ["FindRoom", "Taking"]
-
-#: States in which a node is still on its way to a request.
-_COMING = frozenset({NodeState.INIT, NodeState.BUILDING, NodeState.TESTING})
-
-#: Seconds until a refused change is tried again, if nothing happens before.
-RETRY = 1.0
+__all__ = ["Taking"]
 
 #: How often a request is tried again at once that could not be taken.
 TRIES_AT_ONCE = 5
-
-#: Finds nodes for some labels of a request in a zone, besides those that it has,
-#: and reserves them and the room for them; None without room.
-FindRoom = Callable[
-    [NodeRequest, Sequence[str], str | None, Sequence[str]], tuple[Plan, Reservation] | None
-]
 
 
 class Taking:
@@ -94,9 +83,11 @@ class Taking:
         self._statistics = statistics
         self._outcomes = outcomes
         self._pool_id = pool_id
-        self._find_room = find_room
         self._on_ended = on_ended
         self._following = Following(clock, store, reservations, maker)
+        self._provision = Provision(
+            clock, store, reservations, settings, maker, find_room, self._catch_up
+        )
         self._requests: set[str] = set()
         #: How often in a row requests could not be taken.
         self._refused: dict[str, int] = {}
@@ -110,7 +101,7 @@ class Taking:
     def why(self, request_id: str) -> str:
         """What a request in our hands waits for, in words."""
         nodes = self._store.nodes.of_request(request_id)
-        coming = sum(1 for node in nodes if node.state in _COMING)
+        coming = sum(1 for node in nodes if node.state in COMING)
         if not nodes:
             return "being served now"
         return f"nodes are being made: {len(nodes) - coming} of {len(nodes)} are there"
@@ -282,10 +273,10 @@ class Taking:
         if request is None or request.state is not RequestState.PENDING:
             await self._let_go(taken, request)
             return True
-        if not await self._all_seen(taken):
+        if not await self._provision.all_seen(taken):
             return False
-        nodes = self._nodes(taken)
-        if trouble := self._trouble(taken, nodes):
+        nodes = self._provision.nodes(taken)
+        if trouble := self._provision.trouble(taken, nodes):
             await self._decline(taken, request, nodes, trouble)
             return True
         if any(node.state is NodeState.ABORTED for node in nodes):
@@ -295,49 +286,6 @@ class Taking:
         await finish(self._store, request, nodes, taken.lock)
         self._tell_finished(request, nodes)
         return True
-
-    def _nodes(self, taken: Taken) -> list[Node]:
-        """Those of its nodes that are there, and those that were put off as they were then."""
-        aborted = taken.followed.aborted
-        found = (aborted.get(i) or self._store.nodes.get(i) for i in taken.node_ids)
-        return [node for node in found if node is not None]
-
-    async def _all_seen(self, taken: Taken) -> bool:
-        """Have those made that were seen for the first time; False while some were not.
-
-        One that cannot be seen after a while and a barrier is gone again.
-        """
-        for node_id in tuple(taken.to_make):
-            if self._store.nodes.get(node_id) is not None:
-                taken.to_make.discard(node_id)
-                self._maker.make(node_id, taken.request)
-        if not taken.to_make:
-            return True
-        left = taken.since + LOOK_AFTER - self._clock.seconds()
-        if left > 0:
-            taken.followed.wake_in(left)
-            return False
-        await self._store.barrier()
-        for node_id in tuple(taken.to_make):
-            if self._store.nodes.get(node_id) is not None:
-                self._maker.make(node_id, taken.request)
-        taken.to_make.clear()
-        return True
-
-    def _trouble(self, taken: Taken, nodes: Sequence[Node]) -> str:
-        """Why the request cannot be served any more; "" if it can."""
-        gone = set(taken.node_ids) - {node.id for node in nodes}
-        if gone:
-            return f"node {min(gone)} is gone, or its record is unreadable"
-        for node in nodes:
-            if node.state is NodeState.ABORTED:
-                continue
-            if node.state is not NodeState.READY and node.state not in _COMING:
-                why = self._maker.why_failed(node.id)
-                return f"node {node.id} is {node.state.value}" + (f": {why}" if why else "")
-            if node.allocated_to != taken.request.id:
-                return f"node {node.id} is promised to {node.allocated_to or 'nobody'}"
-        return ""
 
     # -- outcomes --------------------------------------------------------
 
@@ -370,7 +318,7 @@ class Taking:
         now = self._clock.seconds()
         if taken.bereft_since is None:
             taken.bereft_since = now
-        ids = self._spares(taken, labels) or await self._replacements(taken, request, labels)
+        ids = await self._provision.others(taken, request, labels)
         if ids is not None:
             for place, node_id in zip(aborted, ids, strict=True):
                 taken.node_ids[place] = node_id
@@ -391,59 +339,13 @@ class Taking:
         )
         return True
 
-    def _spares(self, taken: Taken, labels: Sequence[str]) -> tuple[str, ...] | None:
-        """Nodes that were made up for before, though we were not told."""
-        spares = [
-            node
-            for node in self._store.nodes.of_request(taken.request.id)
-            if node.id not in taken.node_ids and node.state is NodeState.INIT
-        ]
-        if sorted(label for node in spares for label in node.type[:1]) != sorted(labels):
-            return None
-        taken.to_make.update(node.id for node in spares)
-        by_label = {label: [n.id for n in spares if n.type[0] == label] for label in labels}
-        return tuple(by_label[label].pop() for label in labels)
-
-    async def _replacements(
-        self, taken: Taken, request: NodeRequest, labels: Sequence[str]
-    ) -> tuple[str, ...] | None:
-        room = self._find_room(request, labels, taken.zone, taken.node_ids)
-        if room is None:
-            return None
-        plan, reservation = room
-        ids: tuple[str, ...] | None = None
-        try:
-            ids = await replace(
-                self._store,
-                self._reservations,
-                reservation,
-                self._maker,
-                self._settings.name,
-                request,
-                plan,
-                taken.lock,
-            )
-        except Uncertain:
-            await self._catch_up()
-            raise
-        finally:
-            self._store.nodes.unreserve([node.id for node in plan.present])
-            if ids is None:
-                reservation.release()
-        if ids is not None:
-            reservation.becomes(ids)
-            taken.since = self._clock.seconds()
-            pairs = zip(ids, plan.nodes, strict=True)
-            taken.to_make.update(node_id for node_id, node in pairs if node is None)
-        return ids
-
     async def _let_go(self, taken: Taken, request: NodeRequest | None) -> None:
         """The request is not ours any more: others may have its nodes."""
         request_id = taken.request.id
         unreadable = request_id in self._store.requests.unreadable
         change = self._store.change()
         kept = request.nodes if request is not None else ()
-        nodes = [node for node in self._nodes(taken) if node.id not in kept]
+        nodes = [node for node in self._provision.nodes(taken) if node.id not in kept]
         release_nodes(change, self._store, self._maker, request_id, nodes)
         await change.commit()
         self._log.info(
@@ -483,7 +385,7 @@ class Taking:
             and request.state is RequestState.FULFILLED
             and request.nodes == tuple(taken.node_ids)
         ):
-            self._tell_finished(request, self._nodes(taken))
+            self._tell_finished(request, self._provision.nodes(taken))
             return
         self._log.warn(
             "request {request_id}: its lock was lost, it is left to whoever has it now",

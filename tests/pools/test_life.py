@@ -6,6 +6,7 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import succeed
 
 from nodepool_tx.model import Node
+from nodepool_tx.pools.answering import RETRY
 from nodepool_tx.store import paths
 from tests.pools.harness import EPOCH, PoolTestCase
 
@@ -272,15 +273,20 @@ class BrokenSourceTests(PoolTestCase):
     """A provider that does not keep its promises."""
 
     def test_check_that_raises(self) -> None:
-        """A check that fails is logged; node and place are given back."""
+        """A check that fails is logged and tried again after a while; nothing stays reserved."""
 
         def check(node: Node) -> object:
-            self.source.check = type(self.source).check.__get__(self.source)  # type: ignore[method-assign]
             return succeed(None).addCallback(lambda _: 1 / 0)
 
         self.source.check = check  # type: ignore[method-assign,assignment]
         node_id, request_id = self.add_node("a"), self.add_request("a")
         self.settle()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.clock.advance(RETRY)
+        self.settle()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        del self.source.check
+        self.clock.advance(RETRY)
+        self.settle()
         self.assert_served(request_id, node_id)
         self.assert_nothing_held()
