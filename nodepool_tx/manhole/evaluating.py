@@ -8,8 +8,6 @@ import inspect
 from collections.abc import Awaitable
 from typing import Any, cast
 
-from twisted.internet.defer import CancelledError
-
 __all__ = ["Interpreter", "is_complete"]
 
 _AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
@@ -82,10 +80,6 @@ class Interpreter:
             value = eval(code, self.names)
             if code.co_flags & inspect.CO_COROUTINE:
                 value = await value
-        except (SystemExit, KeyboardInterrupt, GeneratorExit) as e:
-            if isinstance(e, GeneratorExit):
-                raise
+        except (SystemExit, KeyboardInterrupt) as e:
             raise RuntimeError(f"{type(e).__name__} is not for here; Ctrl-D leaves") from None
-        except CancelledError:
-            raise
         return value
