@@ -313,8 +313,10 @@ class BrokenFarm(CheckScene):
             process.kill()
             await deferToThread(process.communicate)
             rows = await self.check(launcher, "--repair", "--yes", *SOON, code=1)
+            # On a slow machine the launcher, which is stopped, may be taken for gone.
             self.assertLessEqual(
-                {row["code"] for row in rows if row["outcome"] is None}, {"static-left-in-use"}
+                {row["code"] for row in rows if row["outcome"] is None},
+                {"static-left-in-use", "provider-unserved"},
             )
             # Those that were promised are in stock by now, and go like the others.
             await self.check(launcher, "--repair", "--yes", *SOON, code=1)
