@@ -60,7 +60,7 @@ def with_client(address: str, work: Callable[[KazooClient], T]) -> T:
 
 
 class Embedded(TestCase):
-    timeout = 90
+    timeout = 240
 
     def setUp(self) -> None:
         self.state_dir = pathlib.Path(self.mktemp())

@@ -479,7 +479,7 @@ async def reached_after(client: ZookeeperClient, disturb: Any) -> None:
 class EnsembleRecipeTests(TestCase):
     """Clients that talk to different servers of one ensemble."""
 
-    timeout = 90
+    timeout = 180
 
     async def clients(self) -> list[ZookeeperClient]:
         """One client of each server, the leader's last."""

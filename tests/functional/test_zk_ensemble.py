@@ -20,7 +20,7 @@ from tests.servers.zookeeper import shared_ensemble
 class EnsembleTests(TestCase):
     """Every test ends with all three servers running."""
 
-    timeout = 90
+    timeout = 180
 
     def setUp(self) -> None:
         self.ensemble = shared_ensemble()

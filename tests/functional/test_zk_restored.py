@@ -18,7 +18,7 @@ from tests.servers.zookeeper import ZookeeperServer, shared_authority
 class RestoredTests(TestCase):
     """A server of its own, which the test may wipe."""
 
-    timeout = 60
+    timeout = 120
 
     def setUp(self) -> None:
         self.server = ZookeeperServer(shared_authority())

@@ -45,7 +45,7 @@ class RealServerSteps:
     """Makes clients whose ``/`` is a fresh path of the shared server."""
 
     #: Seconds a single test may take (trial's own limit).
-    timeout = 60
+    timeout = 180
 
     def setUp(self) -> None:
         self.server = shared_server()
