@@ -33,6 +33,7 @@ MAY_USE = {
     "logs": "",
     "model": "",
     "names": "",
+    "offload": "",
     "nodescan": "sharing",
     "periodic": "",
     "resources": "",
@@ -82,7 +83,7 @@ MAY_USE = {
     # The places where everything is put together.
     "assembly": (
         "audit auth config embedded events explain history janitor launcher leases metrics "
-        "minready nodescan options pools providers reload status store txzookeeper web"
+        "minready nodescan offload options pools providers reload status store txzookeeper web"
     ),
     "tap": (
         "assembly collecting explain leases logs maintenance manhole names options root signals "
@@ -90,7 +91,7 @@ MAY_USE = {
     ),
     "options": "config embedded logs",
     "cli": (
-        "check config embedded explain logs maintenance model names pools preview "
+        "check config embedded explain logs maintenance model names offload pools preview "
         "providers.cloud reports resources store txzookeeper"
     ),
     # For tests, ours and others'.

@@ -21,6 +21,7 @@ from nodepool_tx.minready.service import MinReady
 from nodepool_tx.nodescan.interface import Scanner
 from nodepool_tx.nodescan.scanner import ReactorScanner
 from nodepool_tx.nodescan.simulated import SimulatedHosts
+from nodepool_tx.offload import in_thread
 from nodepool_tx.options import INTERVALS, Options
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.pools.tenants import TenantLimits
@@ -34,7 +35,7 @@ from nodepool_tx.store.store import Store
 from nodepool_tx.txzookeeper.client import ZookeeperClient
 from nodepool_tx.txzookeeper.tls import TLSFiles
 
-__all__ = ["Core", "in_thread", "make_core"]
+__all__ = ["Core", "make_core"]
 
 
 @attrs.frozen(kw_only=True)
@@ -184,10 +185,3 @@ def _scanner(reactor: Any, options: Options) -> Scanner:
     if options["simulate-hosts"] is not None:
         scanner = SimulatedHosts(scanner, options["simulated"])
     return scanner
-
-
-def in_thread(reactor: Any) -> Any:
-    """Runs a pure function off the reactor: reading a very large file blocks."""
-    from twisted.internet.threads import deferToThreadPool
-
-    return lambda work: deferToThreadPool(reactor, reactor.getThreadPool(), work)

@@ -9,13 +9,14 @@ from typing import Any
 import attrs
 
 from nodepool_tx import __version__
-from nodepool_tx.assembly.core import Core, in_thread
+from nodepool_tx.assembly.core import Core
 from nodepool_tx.explain.asking import ask
 from nodepool_tx.history import History
 from nodepool_tx.leases.http import LeasesOverHTTP
 from nodepool_tx.metrics.lines import address_of
 from nodepool_tx.metrics.service import Metrics
 from nodepool_tx.metrics.sources import Sources
+from nodepool_tx.offload import in_thread
 from nodepool_tx.options import Options
 from nodepool_tx.providers.interface import Loop
 from nodepool_tx.reload import Reloader

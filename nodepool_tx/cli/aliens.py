@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
@@ -14,6 +13,7 @@ from nodepool_tx.cli.outcome import Complaint, ExitCode
 from nodepool_tx.cli.showing import show
 from nodepool_tx.cli.visit import Visit
 from nodepool_tx.config.schema import ProviderConfig
+from nodepool_tx.offload import in_thread
 from nodepool_tx.providers.cloud.errors import CloudError
 from nodepool_tx.providers.cloud.interface import (
     BUILD_ID,
@@ -26,7 +26,7 @@ from nodepool_tx.providers.cloud.outside import adapter_of
 from nodepool_tx.reports.report import Column, Report
 from nodepool_tx.store.images import ImageTable
 
-__all__ = ["add_verbs", "aliens_among", "in_thread"]
+__all__ = ["add_verbs", "aliens_among"]
 
 #: Seconds for a cloud to list its images.
 _PATIENCE = 60.0
@@ -122,13 +122,6 @@ async def _ask(visit: Visit, provider: ProviderConfig) -> _Answer:
     finally:
         await cloud.stop()
     return _Answer(provider.name, tuple(images))
-
-
-def in_thread(reactor: Any) -> Callable[[Callable[[], Any]], Deferred[Any]]:
-    """Runs what has no asynchronous form, such as reading clouds.yaml."""
-    from twisted.internet.threads import deferToThreadPool
-
-    return lambda work: deferToThreadPool(reactor, reactor.getThreadPool(), work)
 
 
 def aliens_among(

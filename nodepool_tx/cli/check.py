@@ -12,12 +12,12 @@ from nodepool_tx.check.findings import KINDS, Finding, Severity
 from nodepool_tx.check.gathering import Gatherer
 from nodepool_tx.check.looking import Checker
 from nodepool_tx.check.repairing import Outcome, Repaired, Repairer
-from nodepool_tx.cli.aliens import in_thread
 from nodepool_tx.cli.options import FORMATS, Verbs, positive_seconds
 from nodepool_tx.cli.outcome import Complaint, ExitCode
 from nodepool_tx.cli.showing import show
 from nodepool_tx.cli.visit import Visit
 from nodepool_tx.config.schema import ProviderConfig
+from nodepool_tx.offload import in_thread
 from nodepool_tx.providers.cloud.interface import CloudAdapter
 from nodepool_tx.providers.cloud.outside import adapter_of
 from nodepool_tx.reports.report import Column, Report, Tone
