@@ -71,7 +71,9 @@ MAY_USE = {
     "maintenance": "config model store work",
     "signals": "maintenance reload store",
     "auth": "audit config nodescan",
-    "manhole": ("audit auth config explain logs model pools providers reload status store work"),
+    "manhole": (
+        "audit auth config explain logs model pools providers reload reports status store work"
+    ),
     # What people see of it from outside.
     "history": "events",
     "status": (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from nodepool_tx.manhole.keyboard import Key
-from nodepool_tx.manhole.widths import columns
+from nodepool_tx.reports.table import columns_of
 
 __all__ = ["LineEditor"]
 
@@ -59,9 +59,9 @@ class LineEditor:
 
     def render(self, prompt: str, width: int) -> tuple[str, int]:
         """The line as it fits, and the column of the cursor; a long one moves sideways."""
-        room = max(10, width - columns(prompt) - 1)
+        room = max(10, width - columns_of(prompt) - 1)
         # How wide everything before each character is.
-        before = [0, *accumulate(map(columns, self.text))]
+        before = [0, *accumulate(map(columns_of, self.text))]
         begin = 0
         while before[self.at] - before[begin] > room:
             # In steps, so that not every key moves everything.
@@ -71,7 +71,7 @@ class LineEditor:
             end += 1
         shown = ("<" if begin else "") + self.text[begin + bool(begin) : end]
         cursor = ("<" if begin else "") + self.text[begin + bool(begin) : self.at]
-        return prompt + shown, columns(prompt) + columns(cursor)
+        return prompt + shown, columns_of(prompt) + columns_of(cursor)
 
     # -- moving ----------------------------------------------------------
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from nodepool_tx.manhole.showing import Table
-from nodepool_tx.manhole.widths import plain, wrapped
+from nodepool_tx.manhole.widths import wrapped
 from nodepool_tx.model import Node, NodeState
+from nodepool_tx.reports.table import printable
 from nodepool_tx.status.farm import Farm
 from nodepool_tx.status.nodes import node_status
 from nodepool_tx.status.providers import provider_status
@@ -39,13 +40,15 @@ class Detail:
         room = max((len(key) for key in self.data), default=0)
         for key, value in self.data.items():
             if value not in (None, "", [], {}, ()):
-                text = plain(", ".join(map(str, value)) if isinstance(value, list) else str(value))
+                text = printable(
+                    ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+                )
                 first, *more = wrapped(text, max(20, width - room - 4))
                 yield f"  {key.ljust(room)}  {first}"
                 for piece in more:
                     yield f"  {' ' * room}  {piece}"
         for note in self._notes:
-            yield from wrapped(f"  {plain(note)}", width)
+            yield from wrapped(f"  {printable(note)}", width)
 
 
 class Nodes:

@@ -9,9 +9,10 @@ from nodepool_tx.explain.asking import ask
 from nodepool_tx.explain.values import Explanation
 from nodepool_tx.manhole.nodes import Detail
 from nodepool_tx.manhole.showing import Table
-from nodepool_tx.manhole.widths import plain, wrapped
+from nodepool_tx.manhole.widths import wrapped
 from nodepool_tx.model import NodeRequest, RequestState
 from nodepool_tx.pools.explaining import PoolExplanation
+from nodepool_tx.reports.table import printable
 from nodepool_tx.status.farm import Farm
 from nodepool_tx.status.requests import Reasons, request_status, shown_request
 from nodepool_tx.store.maintenance import age_in_words
@@ -119,22 +120,22 @@ class Explained:
 
     def lines(self, width: int) -> Iterator[str]:
         """See :class:`nodepool_tx.manhole.showing.Shown`."""
-        yield from wrapped(plain(self.explanation.summary), width)
+        yield from wrapped(printable(self.explanation.summary), width)
         for pool in self.explanation.pools:
             yield ""
             yield from _pool_lines(pool, width)
         for launcher in self.explanation.silent:
-            yield f"launcher {plain(launcher)} has not answered"
+            yield f"launcher {printable(launcher)} has not answered"
 
 
 def _pool_lines(pool: PoolExplanation, width: int) -> Iterator[str]:
     title = f"{pool.provider}/{pool.pool} on {pool.launcher}: {pool.verdict}"
-    yield from wrapped(plain(title), width)
+    yield from wrapped(printable(title), width)
     for rule in pool.rules:
         text = f"  {rule.effect.value:8} {rule.name}: {rule.words}"
-        yield from wrapped(plain(text), width)
+        yield from wrapped(printable(text), width)
     for node in pool.nodes:
-        yield from wrapped(plain(f"  node {node.node_id} {node.state}: {node.words}"), width)
+        yield from wrapped(printable(f"  node {node.node_id} {node.state}: {node.words}"), width)
     if pool.more_nodes:
         yield f"  ... and {pool.more_nodes} more nodes"
 

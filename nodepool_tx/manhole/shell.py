@@ -23,7 +23,8 @@ from nodepool_tx.manhole.history import History
 from nodepool_tx.manhole.keyboard import Key, Keyboard
 from nodepool_tx.manhole.screen import Screen
 from nodepool_tx.manhole.showing import describe_error, lines_of
-from nodepool_tx.manhole.widths import plain, wrapped
+from nodepool_tx.manhole.widths import wrapped
+from nodepool_tx.reports.table import printable
 
 __all__ = ["Shell", "StillRunning"]
 
@@ -100,7 +101,7 @@ class Shell:
         # The terminal is to say where a paste begins and ends.
         self.screen.send("\x1b[?2004h")
         for line in greeting.split("\n"):
-            self.screen.line(plain(line))
+            self.screen.line(printable(line))
         self._draw()
 
     def received(self, data: bytes) -> None:
@@ -141,7 +142,7 @@ class Shell:
         if self._mode is _Mode.TYPING:
             self.screen.erase()
         for line in text.split("\n"):
-            self.screen.line(plain(line))
+            self.screen.line(printable(line))
         if self._mode is _Mode.TYPING:
             self._draw()
 
@@ -151,7 +152,7 @@ class Shell:
             return
         self.screen.line()
         if farewell:
-            self.screen.line(plain(farewell))
+            self.screen.line(printable(farewell))
         self.screen.send("\x1b[?2004l")
         self.gone()
 
@@ -315,7 +316,7 @@ class Shell:
             if self._printed == MOST_PRINTED:
                 self.tell("(more than a console can show: the rest is left out)")
             elif self._printed < MOST_PRINTED:
-                for piece in wrapped(plain(line[:10_000]), self.screen.width):
+                for piece in wrapped(printable(line[:10_000]), self.screen.width):
                     self.tell(piece)
 
     # -- pages -----------------------------------------------------------

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
-from nodepool_tx.manhole.widths import columns, cut, fitted, plain, wrapped
+from nodepool_tx.manhole.widths import cut, fitted, wrapped
+from nodepool_tx.reports.table import columns_of, printable
 
 __all__ = ["Shown", "Table", "describe_error", "lines_of"]
 
@@ -59,7 +60,7 @@ def lines_of(value: Any, width: int) -> Iterator[str]:
         yield from value.lines(width)
         return
     for line in _brief.repr(value)[:LONGEST_TEXT].split("\n"):
-        yield from wrapped(plain(line), width)
+        yield from wrapped(printable(line), width)
 
 
 def describe_error(error: BaseException) -> list[str]:
@@ -70,14 +71,14 @@ def describe_error(error: BaseException) -> list[str]:
         if not frame.filename.endswith(("/manhole/evaluating.py", "/internet/defer.py"))
     ]
     lines = [
-        plain(f"  {_place(frame.filename)}:{frame.lineno} in {frame.name}: {frame.line or ''}")
+        printable(f"  {_place(frame.filename)}:{frame.lineno} in {frame.name}: {frame.line or ''}")
         for frame in frames[-FRAMES:]
         if frame.filename != "<console>" or frame.name != "<module>"
     ]
     if len(frames) > FRAMES:
         lines.insert(0, f"  ... {len(frames) - FRAMES} more")
     text = "".join(traceback.format_exception_only(type(error), error))[:LONGEST_TEXT]
-    return [*lines, *(plain(line) for line in text.rstrip().split("\n"))]
+    return [*lines, *(printable(line) for line in text.rstrip().split("\n"))]
 
 
 def _place(path: str) -> str:
@@ -131,7 +132,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, (list, tuple)):
         return ",".join(map(_cell, value))
-    return plain(str(value)[:500])
+    return printable(str(value)[:500])
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -140,8 +141,8 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _widths(rows: Sequence[Sequence[str]], width: int) -> list[int]:
     """As wide as the widest cell; when that is too much, the widest columns give way."""
-    wanted = [max(map(columns, column)) for column in zip(*rows, strict=True)]
-    least = [max(4, columns(header)) for header in rows[0]]
+    wanted = [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
+    least = [max(4, columns_of(header)) for header in rows[0]]
     least[0] = max(least[0], min(wanted[0], width // 2))
     room = width - 2 * (len(wanted) - 1)
     while sum(wanted) > room:

@@ -18,8 +18,9 @@ from nodepool_tx.manhole.logview import LogView
 from nodepool_tx.manhole.nodes import Hosts, Nodes
 from nodepool_tx.manhole.providers import ConfigView, Pools, Providers, Zookeeper
 from nodepool_tx.manhole.requests import Explained, Requests, explain
-from nodepool_tx.manhole.widths import plain, wrapped
+from nodepool_tx.manhole.widths import wrapped
 from nodepool_tx.model import NodeRequest
+from nodepool_tx.reports.table import printable
 from nodepool_tx.status.farm import Farm
 from nodepool_tx.work import Tracker
 
@@ -101,7 +102,7 @@ class Words:
     def lines(self, width: int) -> Iterator[str]:
         """See :class:`nodepool_tx.manhole.showing.Shown`."""
         for line in self._text.split("\n"):
-            yield from wrapped(plain(line), width)
+            yield from wrapped(printable(line), width)
 
 
 def known_names(farm: Farm) -> Iterator[str]:

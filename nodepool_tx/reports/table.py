@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-__all__ = ["Painter", "Table", "cell", "printable", "render_table", "spelled_out"]
+__all__ = ["Painter", "Table", "cell", "columns_of", "printable", "render_table", "spelled_out"]
 
 #: Row and column (from 0) and text of a cell: the text with marks that take no
 #: place on the screen.
@@ -36,7 +36,7 @@ def cell(value: Any) -> str:
     return printable(str(value))
 
 
-def _width(text: str) -> int:
+def columns_of(text: str) -> int:
     """Columns on a terminal: East Asian wide characters take two, accents none."""
     if text.isascii():
         return len(text)
@@ -64,13 +64,13 @@ class Table:
 
     def __init__(self, headers: Sequence[str]) -> None:
         self._headers = headers
-        self._widths = [_width(header) for header in headers]
+        self._widths = [columns_of(header) for header in headers]
         self._rows: list[list[str]] = []
 
     def add(self, row: Sequence[Any]) -> None:
         texts = [cell(value) for value in row]
         self._widths = [
-            max(width, _width(text)) for width, text in zip(self._widths, texts, strict=True)
+            max(width, columns_of(text)) for width, text in zip(self._widths, texts, strict=True)
         ]
         self._rows.append(texts)
 
@@ -86,7 +86,7 @@ class Table:
         self, cells: Sequence[str], row: int | None = None, painter: Painter | None = None
     ) -> str:
         padded = (
-            f" {_painted(painter, row, column, text)}{' ' * (width - _width(text))} "
+            f" {_painted(painter, row, column, text)}{' ' * (width - columns_of(text))} "
             for column, (text, width) in enumerate(zip(cells, self._widths, strict=True))
         )
         return "|" + "|".join(padded) + "|"

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from nodepool_tx.manhole.completion import complete, shared_beginning
 from nodepool_tx.manhole.editor import LineEditor
 from nodepool_tx.manhole.keyboard import Key, Keyboard
-from nodepool_tx.manhole.widths import columns, cut, fitted, plain, wrapped
+from nodepool_tx.manhole.widths import cut, fitted, wrapped
+from nodepool_tx.reports.table import columns_of, printable
 
 
 def typed(*pieces: bytes) -> list[Key]:
@@ -53,7 +54,7 @@ def test_any_bytes_are_bearable(pieces: list[bytes]) -> None:
         editor.press(key)
         assert 0 <= editor.at <= len(editor.text)
         text, cursor = editor.render(">>> ", 40)
-        assert columns(text) <= 41
+        assert columns_of(text) <= 41
         assert 0 <= cursor <= 40
 
 
@@ -103,9 +104,9 @@ def test_a_long_line_moves_sideways() -> None:
     for at in range(len(editor.text), -1, -1):
         editor.at = at
         text, cursor = editor.render(">>> ", 40)
-        assert columns(text) <= 40
+        assert columns_of(text) <= 40
         shown = text[cursor : cursor + 1]
-        assert shown == editor.text[at : at + 1] or shown == "" or columns(text) == 40
+        assert shown == editor.text[at : at + 1] or shown == "" or columns_of(text) == 40
 
 
 class Thing:
@@ -158,11 +159,11 @@ def test_shared_beginnings() -> None:
 
 
 def test_widths() -> None:
-    """Wide letters take two columns, accents none."""
-    assert columns("a名e\u0301") == 4
+    """Wide letters take two columns_of, accents none."""
+    assert columns_of("a名e\u0301") == 4
     assert cut("名名名", 5) == "名名"
     assert fitted("abcdef", 4) == "abc…"
     assert fitted("名", 4) == "名  "
     assert list(wrapped("abcdef", 4)) == ["abcd", "ef"]
     assert list(wrapped("", 4)) == [""]
-    assert plain("a\x1b[2Jb") == "a\\x1b[2Jb"
+    assert printable("a\x1b[2Jb") == "a\\x1b[2Jb"
