@@ -1,0 +1,1 @@
+"""A farm in which everything goes wrong that can: ``python -m proof.chaos``."""

@@ -1,0 +1,1 @@
+"""What happened in ZooKeeper, transaction by transaction, and rules about it."""
