@@ -44,12 +44,17 @@ class FarmLauncher(Protocol):
     process: LauncherProcess
     #: One for each server of the ensemble, in its order.
     proxies: Sequence[Proxy]
+    #: The last good one that it was given; what is to be in force once all is healed.
+    configuration: Mapping[str, Any]
 
     def skew(self, seconds: float) -> None:
         """Set its wall clock that much ahead (behind, if negative); its monotonic one goes on."""
 
     def write(self, config: Mapping[str, Any] | str) -> None:
-        """Give it another configuration file; text is written as it is."""
+        """Give it another configuration file.
+
+        Text is written as it is, and changes nothing about :attr:`configuration`.
+        """
 
 
 class Farm(Protocol):
@@ -74,7 +79,13 @@ class Farm(Protocol):
         """Write a line into the story of this run, with its time."""
 
     def taint(self, path: str) -> None:
-        """The checker excuses what chaos itself has done to this znode, until it is gone."""
+        """The checker excuses what chaos itself has done to this znode, until it is gone.
+
+        Clients give up without complaint what they have to do with it.  Called before it is done.
+        """
+
+    def untaint(self, path: str) -> None:
+        """It was put right, or it never goes: what happens to it from now on counts again."""
 
 
 class Fault(Protocol):

@@ -165,6 +165,11 @@ class ZookeeperServer:
     def log(self) -> str:
         return (self.directory / "zookeeper.log").read_text(errors="replace")
 
+    @property
+    def running(self) -> bool:
+        """Its process has not ended; it may be frozen."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start the process; :meth:`wait_ready` says when it serves."""
         with (self.directory / "zookeeper.log").open("ab") as log:
