@@ -49,6 +49,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.WriteTransport | None = None
         self._pinger: asyncio.TimerHandle | None = None
         self.operations = 0
+        self.session = 0
+        """Its id, as the server writes it."""
 
     @classmethod
     async def open(
@@ -189,6 +191,7 @@ class Connection(asyncio.Protocol):
 
     def _frame(self, frame: bytes) -> None:
         if not self._connected.done():
+            self.session = wire.Connect.deserialize(frame, 0)[0].session_id & (1 << 64) - 1
             self._connected.set_result(None)
             self._ping()
             return

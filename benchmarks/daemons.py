@@ -43,11 +43,14 @@ class Endpoint:
     ca: Path
     cert: Path
     key: Path
+    server: ZookeeperServer
+    """Who serves it, for whoever wants to look at what the server has done."""
 
     @classmethod
     def of(cls, server: ZookeeperServer, files: TLSFiles) -> Endpoint:
         """The endpoint of a test's server, for a client with these files."""
-        return cls("127.0.0.1", server.tls_port, Path(files.ca), Path(files.cert), Path(files.key))
+        paths = (Path(files.ca), Path(files.cert), Path(files.key))
+        return cls("127.0.0.1", server.tls_port, *paths, server)
 
     def context(self) -> ssl.SSLContext:
         """TLS for a client."""
@@ -64,12 +67,21 @@ class Endpoint:
         }
 
 
+_LOG_REQUESTS = "log4j.logger.org.apache.zookeeper.server.FinalRequestProcessor=DEBUG\n"
+
+
 @contextlib.contextmanager
-def zookeeper() -> Iterator[Endpoint]:
-    """A ZooKeeper with TLS as it comes from Debian, with room for many nodes."""
+def zookeeper(log_requests: bool = False) -> Iterator[Endpoint]:
+    """A ZooKeeper with TLS as it comes from Debian, with room for many nodes.
+
+    :param log_requests: let the server's log name every request, which makes it slower.
+    """
     with tempfile.TemporaryDirectory(prefix="nodepool-tls-") as folder:
         authority = Authority(Path(folder))
         server = ZookeeperServer(authority, jvm=("-Xmx1g", "-Dzookeeper.jmx.log4j.disable=true"))
+        if log_requests:
+            with (server.directory / "log4j.properties").open("a") as settings:
+                settings.write(_LOG_REQUESTS)
         try:
             server.start()
             server.wait_ready()

@@ -13,7 +13,7 @@ import random
 import statistics
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,15 @@ class Bench:
     folder: Path
     started: int = 0
     hours: list[Numbers] = attrs.field(factory=list)
+    sessions: set[int] = attrs.field(factory=set)
+    """Those of the load."""
 
     async def connect(self) -> Connection:
         """A session of the load's."""
         endpoint = self.endpoint
-        return await Connection.open(endpoint.host, endpoint.port, endpoint.context())
+        connection = await Connection.open(endpoint.host, endpoint.port, endpoint.context())
+        self.sessions.add(connection.session)
+        return connection
 
     @contextlib.asynccontextmanager
     async def launcher(
@@ -170,11 +174,17 @@ class Load:
 
 
 async def load(
-    connections: Sequence[Connection], label: str, clients: int, seconds: float, before: float = 0.0
+    connections: Sequence[Connection],
+    label: str,
+    clients: int,
+    seconds: float,
+    before: float = 0.0,
+    note: Callable[[], None] = lambda: None,
 ) -> Load:
     """Let clients work for a while; then withdraw the requests that are open.
 
     :param before: how long they work before it counts, in seconds.
+    :param note: called when it begins to count, and when it ends.
     """
     ledger = requester.Ledger()
     stop = time.perf_counter() + before + seconds
@@ -189,9 +199,11 @@ async def load(
     ]
     await asyncio.wait(tasks, timeout=before, return_when=asyncio.FIRST_EXCEPTION)
     ledger.waits.clear()
+    note()
     started = time.perf_counter()
     await asyncio.wait(tasks, timeout=stop - started, return_when=asyncio.FIRST_EXCEPTION)
     ended = time.perf_counter()
+    note()
     open_so_far = [ended - since for since in ledger.waiting.values()]
     done = Load(ended - started, len(ledger.waits), (*ledger.waits, *open_so_far))
     for waiting in list(ledger.waiting):

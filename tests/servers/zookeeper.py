@@ -22,7 +22,7 @@ import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kazoo.protocol.serialization import Connect
@@ -108,6 +108,7 @@ def _command(directory: Path, jvm: Sequence[str]) -> list[str]:
 class ZookeeperServer:
     """One server process with a plain and a TLS client port.
 
+    :param data: an empty directory for all that it keeps; one of its own without.
     :ivar port: of plain clients; :ivar tls_port: of those with certificates.
     """
 
@@ -119,14 +120,16 @@ class ZookeeperServer:
         ports: tuple[int, int] | None = None,
         members: Sequence[str] = (),
         jvm: Sequence[str] = _JVM,
+        data: Path | None = None,
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="zookeeper-test-"))
         atexit.register(self.stop)
         self.port, self.tls_port = ports or free_ports(2)
         self._jvm = jvm
         self._process: subprocess.Popen[bytes] | None = None
-        data = self.directory / "data"
-        data.mkdir()
+        data = data or self.directory / "data"
+        data.mkdir(exist_ok=True)
+        self.data = data
         (data / "myid").write_text(f"{number}\n")
         (self.directory / "log4j.properties").write_text(_LOGGING)
         keystore = authority.keystore(self.directory / "server.pem")
@@ -160,6 +163,11 @@ class ZookeeperServer:
     @property
     def tls_address(self) -> str:
         return f"127.0.0.1:{self.tls_port}"
+
+    @property
+    def pid(self) -> int:
+        """The process id; 0 while it is not started."""
+        return self._process.pid if self._process is not None else 0
 
     @property
     def log(self) -> str:
@@ -237,9 +245,14 @@ class ZookeeperServer:
 
 
 class Ensemble:
-    """Servers that form a quorum."""
+    """Servers that form a quorum.
 
-    def __init__(self, authority: Authority, size: int = 3) -> None:
+    :param data: directories for what some of them keep, by index.
+    """
+
+    def __init__(
+        self, authority: Authority, size: int = 3, data: Mapping[int, Path] | None = None
+    ) -> None:
         ports = free_ports(4 * size)
         members = [
             f"server.{number}=127.0.0.1:{ports[4 * number]}:{ports[4 * number + 1]}"
@@ -251,6 +264,7 @@ class Ensemble:
                 number=number,
                 ports=(ports[4 * number + 2], ports[4 * number + 3]),
                 members=members,
+                data=(data or {}).get(number),
             )
             for number in range(size)
         ]
