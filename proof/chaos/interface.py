@@ -41,11 +41,13 @@ class FarmLauncher(Protocol):
     """One launcher, its way to ZooKeeper and its clock."""
 
     number: int
-    process: LauncherProcess
     #: One for each server of the ensemble, in its order.
     proxies: Sequence[Proxy]
     #: The last good one that it was given; what is to be in force once all is healed.
     configuration: Mapping[str, Any]
+
+    @property
+    def process(self) -> LauncherProcess: ...
 
     def skew(self, seconds: float) -> None:
         """Set its wall clock that much ahead (behind, if negative); its monotonic one goes on."""
@@ -62,16 +64,24 @@ class Farm(Protocol):
 
     reactor: Any
     ensemble: Ensemble
-    launchers: Sequence[FarmLauncher]
-    clouds: Mapping[str, OpenStackServer]
-    hosts: FarmHosts
-    #: Of one server of the ensemble; None where no file system can be mounted.
-    disk: Disk | None
     #: Chaos's own eyes and hands, past all proxies.
     client: ZookeeperClient
     sight: Sight
     #: Writes configurations for all launchers at random, all of which serve all wishes.
     some_configuration: Callable[[Random], Mapping[str, Any]]
+
+    @property
+    def launchers(self) -> Sequence[FarmLauncher]: ...
+
+    @property
+    def clouds(self) -> Mapping[str, OpenStackServer]: ...
+
+    @property
+    def hosts(self) -> FarmHosts: ...
+
+    @property
+    def disk(self) -> Disk | None:
+        """Of one server of the ensemble; None where no file system can be mounted."""
 
     async def sleep(self, seconds: float) -> None: ...
 

@@ -1,0 +1,104 @@
+"""Launchers under fire: each with a way of its own to ZooKeeper, and with a clock of its own."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import gatherResults
+
+from proof.chaos.clock import FakedClock
+from tests.functional.launcher.process import LauncherProcess
+from tests.servers.proxy import Proxy
+from tests.servers.zookeeper import Ensemble
+
+__all__ = ["ChaosLauncher"]
+
+#: Seconds after which a launcher's session ends that is not heard of.
+SESSION = 3
+
+#: What takes minutes or hours otherwise takes seconds.
+_HASTE = {
+    "NODEPOOL_CLEANUP_INTERVAL": "2",
+    "NODEPOOL_LOCK_CLEANUP": "10",
+    "NODEPOOL_STATS_INTERVAL": "5",
+}
+
+
+class _Process(LauncherProcess):
+    """Remembers its lives, for what they leave behind."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.pids: list[int] = []
+
+    def start(self) -> None:
+        super().start()
+        self.pids.append(self.pid)
+
+    @property
+    def status(self) -> int | None:
+        """How it ended, if it has been started and has ended."""
+        return None if self._process is None else self._process.poll()
+
+
+class ChaosLauncher:
+    """One launcher, not started, with a configuration."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        number: int,
+        directory: pathlib.Path,
+        ensemble: Ensemble,
+        clouds: pathlib.Path,
+        configuration: Mapping[str, Any],
+    ) -> None:
+        self.number = number
+        self.configuration = configuration
+        self.proxies: Sequence[Proxy] = [Proxy(reactor, server.port) for server in ensemble.servers]
+        directory.mkdir()
+        self._clock = FakedClock(directory / "clock")
+        self.process = _Process(
+            directory,
+            environ={
+                **_HASTE,
+                **self._clock.environ,
+                "OS_CLIENT_CONFIG_FILE": str(clouds),
+            },
+            simulated=None,
+        )
+        self.write(configuration)
+
+    @property
+    def skewed(self) -> float:
+        """Seconds by which its clock is ahead."""
+        return self._clock.seconds
+
+    def skew(self, seconds: float) -> None:
+        """Set its wall clock that much ahead (behind, if negative); its monotonic one goes on."""
+        self._clock.skew(seconds)
+
+    def write(self, config: Mapping[str, Any] | str) -> None:
+        """Give it another configuration file."""
+        if isinstance(config, str):
+            self.process.write(config)
+            return
+        self.configuration = config
+        self.process.write(
+            {
+                **config,
+                "zookeeper-servers": [
+                    {"host": "127.0.0.1", "port": proxy.port} for proxy in self.proxies
+                ],
+                "zookeeper-timeout": SESSION,
+            }
+        )
+
+    async def stop(self) -> None:
+        """End it, and all that belongs to it."""
+        self.process.leave_nothing()
+        for pid in self.process.pids:
+            self._clock.clean(pid)
+        await gatherResults([proxy.stop() for proxy in self.proxies])
