@@ -5,12 +5,77 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nodepool_tx.config import PoolConfig, ProviderConfig, thaw
+from nodepool_tx.config import (
+    Config,
+    DiskImage,
+    PoolConfig,
+    ProviderConfig,
+    Server,
+    StaticNode,
+    StaticPool,
+    thaw,
+)
 from nodepool_tx.config.metastatic import MetastaticPool, MetastaticProvider
 from nodepool_tx.config.openstack import OpenStackImage, OpenStackPool, OpenStackProvider
 from tests.functional import reference_config as theirs
 
-__all__ = ["comparable"]
+__all__ = ["comparable", "whole"]
+
+
+def whole(config: Config) -> dict[str, Any]:
+    """What every configuration has; of providers only what all drivers have in common."""
+    tls = config.zookeeper_tls
+    return {
+        **_fields(config, theirs.TOP),
+        "zookeeper": sorted(_server(server) for server in config.zookeeper_servers),
+        "tls": [None, None, None] if tls is None else [tls.cert, tls.key, tls.ca],
+        "webapp": _fields(config.webapp, "port listen_address"),
+        "tenants": {
+            tenant: {resource: theirs.finite(limit) for resource, limit in limits.items()}
+            for tenant, limits in config.tenant_resource_limits.items()
+        },
+        "diskimages": {name: _diskimage(image) for name, image in config.diskimages.items()},
+        "labels": {
+            name: _fields(label, "min_ready max_ready_age") for name, label in config.labels.items()
+        },
+        "providers": {
+            name: {
+                "driver": provider.driver,
+                **_fields(provider, theirs.EVERY_PROVIDER),
+                "pools": {pool.name: _any_pool(pool) for pool in provider.pools},
+            }
+            for name, provider in config.providers.items()
+        },
+    }
+
+
+def _server(server: Server) -> str:
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return f"{host}:{server.port}{server.chroot}"
+
+
+def _diskimage(image: DiskImage) -> dict[str, Any]:
+    return {
+        **_fields(image, theirs.DISKIMAGE),
+        "elements": " ".join(image.elements),
+        "formats": sorted(image.formats),
+        "keep_formats": sorted(image.keep_formats),
+        "meta": thaw(image.metadata),
+    }
+
+
+def _any_pool(pool: PoolConfig) -> dict[str, Any]:
+    nodes = [_node(node) for node in pool.nodes] if isinstance(pool, StaticPool) else []
+    return {
+        **_fields(pool, theirs.EVERY_POOL),
+        "labels": sorted(pool.labels),
+        "nodes": sorted(nodes, key=repr),
+    }
+
+
+def _node(node: StaticNode) -> list[Any]:
+    names = theirs.NODE.replace("host-key ", "host-keys ").replace("-", "_")
+    return [thaw(getattr(node, name)) for name in names.split()]
 
 
 def comparable(provider: ProviderConfig) -> dict[str, Any] | None:

@@ -1,13 +1,17 @@
 """What Nodepool 11 makes of configuration files; run by its own Python.
 
-Prints, for each file named, whether its validator accepts it and what its
-loader makes of the providers of the drivers that we have, as JSON.
+Reads a list of pairs from standard input: a configuration and a secure file,
+which may be null.  Prints for each what the validator says, what the loader
+makes of the whole file, and of the providers of the drivers that have much to
+be said about them, as JSON.
 """
 
 import json
 import logging
 import math
 import sys
+
+ENVIRONMENT = {"NODEPOOL_PORT": "8005"}
 
 PROVIDER = "boot_timeout launch_timeout launch_retries max_concurrency priority"
 POOL = "max_servers node_attributes priority host_key_checking"
@@ -19,10 +23,24 @@ LABEL += " instance_properties dynamic_instance_properties userdata host_key_che
 IMAGE = "name username python_path shell_type connection_type connection_port config_drive"
 META = "backing_label max_parallel_jobs grace_time min_retention_time max_age host_key_checking"
 
+#: Of every configuration, every disk image, every provider and every pool.
+TOP = "elements_dir images_dir build_log_dir build_log_retention max_hold_age zookeeper_timeout"
+DISKIMAGE = "dib_cmd delete_after_upload pause python_path shell_type rebuild_age release"
+DISKIMAGE += " username build_timeout env_vars"
+EVERY_PROVIDER = "max_concurrency priority"
+EVERY_POOL = "max_servers priority node_attributes"
+NODE = "name labels host-key host-key-checking timeout connection-port connection-type"
+NODE += " shell-type username max-parallel-jobs python-path"
+
+
+def finite(value):
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    return None if value == math.inf else value
+
 
 def fields(thing, names):
-    values = {name: getattr(thing, name) for name in names.split()}
-    return {name: None if value == math.inf else value for name, value in values.items()}
+    return {name: finite(getattr(thing, name)) for name in names.split()}
 
 
 def image(provider, label):
@@ -59,13 +77,12 @@ def metastatic(provider):
     return found
 
 
-def providers(path):
-    from nodepool.config import loadConfig
+def providers(config):
     from nodepool.driver.metastatic.config import MetastaticProviderConfig
     from nodepool.driver.openstack.config import OpenStackProviderConfig
 
     found = {}
-    for provider in loadConfig(path, {"NODEPOOL_PORT": "8005"}).providers.values():
+    for provider in config.providers.values():
         if isinstance(provider, OpenStackProviderConfig):
             found[provider.name] = openstack(provider)
         elif isinstance(provider, MetastaticProviderConfig):
@@ -73,21 +90,73 @@ def providers(path):
     return found
 
 
+def diskimage(found):
+    return {
+        **fields(found, DISKIMAGE),
+        "elements": found.elements,
+        "formats": sorted(found.image_types),
+        "keep_formats": sorted(found.keep_image_types),
+        "meta": found.meta,
+    }
+
+
+def pool(found):
+    nodes = getattr(found, "nodes", [])
+    return {
+        **fields(found, EVERY_POOL),
+        "labels": sorted(found.labels),
+        "nodes": sorted(([node[key] for key in NODE.split()] for node in nodes), key=repr),
+    }
+
+
+def whole(config):
+    return {
+        **fields(config, TOP),
+        "zookeeper": sorted(filter(None, (config.zookeeper_servers or "").split(","))),
+        "tls": [config.zookeeper_tls_cert, config.zookeeper_tls_key, config.zookeeper_tls_ca],
+        "webapp": config.webapp,
+        "tenants": finite(config.tenant_resource_limits),
+        "diskimages": {name: diskimage(each) for name, each in config.diskimages.items()},
+        "labels": {
+            name: fields(label, "min_ready max_ready_age") for name, label in config.labels.items()
+        },
+        "providers": {
+            name: {
+                "driver": provider.driver.name,
+                **fields(provider, EVERY_PROVIDER),
+                "pools": {name: pool(each) for name, each in provider.pools.items()},
+            }
+            for name, provider in config.providers.items()
+        },
+    }
+
+
+def loaded(path, secure):
+    from nodepool.config import loadConfig, loadSecureConfig
+
+    config = loadConfig(path, ENVIRONMENT)
+    if secure:
+        loadSecureConfig(config, secure, ENVIRONMENT)
+    return config
+
+
 def main():
     from nodepool.cmd.config_validator import ConfigValidator
 
     logging.disable(logging.CRITICAL)
-    answers = {}
-    for path in sys.argv[1:]:
+    answers = []
+    for path, secure in json.load(sys.stdin):
         try:
-            valid = ConfigValidator(path).validate({"NODEPOOL_PORT": "8005"}) == 0
+            valid = ConfigValidator(path).validate(ENVIRONMENT) == 0
         except Exception:
             valid = False
+        answer = {"valid": valid, "providers": None, "whole": None, "trouble": None}
         try:
-            loaded, trouble = providers(path), None
+            config = loaded(path, secure)
+            answer |= {"providers": providers(config), "whole": whole(config)}
         except Exception as error:
-            loaded, trouble = None, f"{type(error).__name__}: {error}"
-        answers[path] = {"valid": valid, "providers": loaded, "trouble": trouble}
+            answer["trouble"] = f"{type(error).__name__}: {error}"
+        answers.append(answer)
     json.dump(answers, sys.stdout)
 
 

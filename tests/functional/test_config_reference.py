@@ -6,48 +6,28 @@ is kept beside the environments that the benchmarks keep.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import random
-import re
-import subprocess
-import sys
-import tarfile
-import tempfile
 from pathlib import Path
-from textwrap import dedent
-from typing import Any
 
 import pytest
 import yaml
 
-from benchmarks.cached_venvs import NODEPOOL, cache_directory, environment
 from nodepool_tx.config import (
     Config,
     ConfigErrors,
     StaticPool,
     StaticProvider,
     UnavailableProvider,
-    load_config,
 )
-from tests.config.parsing import BUILT_IN
 from tests.functional.comparable_config import comparable
 from tests.functional.generated_clouds import generate
-
-RELEASE = "nodepool-11.0.0"
-SHA256 = "d5c998f6cc51fefae3aa40fc2193fca91c595576fa9773bbe3542cbd34b10825"
-FIXTURES = f"{RELEASE}/nodepool/tests/fixtures/"
-
-#: Run by Nodepool's Python, to tell what it makes of them.
-PROGRAM = Path(__file__).with_name("reference_config.py")
-CLOUD = re.compile(r"^\s+cloud: (\S+)", re.MULTILINE)
+from tests.functional.reading import Files, Theirs, read_by_nodepool, read_by_us
+from tests.functional.upstream_files import completed, documented
+from tests.functional.upstream_files import fixtures as files_of_its_tests
 
 #: How many configurations to try beside Nodepool's own.
 GENERATED = 400
-
-#: What Nodepool's tests fill in before they use a file; the rest gets its name.
-FILLED_IN = {"zookeeper_port": "2281", "zookeeper_chroot": "/test", "port": "8080"}
 
 #: Files that are refused: the line of the first error and words of it.
 REFUSED = {
@@ -77,92 +57,24 @@ NOT_JUDGED = {
 }
 
 
-def _download(archive: Path) -> None:
-    """Let pip fetch the source distribution, and nothing else."""
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += ["--no-binary", ":all:", "--disable-pip-version-check"]
-        command += ["--dest", folder, RELEASE.replace("-", "==")]
-        subprocess.run(command, check=True, timeout=300)
-        os.replace(Path(folder) / archive.name, archive)
-
-
 @pytest.fixture(scope="module")
-def release() -> dict[str, str]:
-    """The YAML files and the documentation of Nodepool's release, by path."""
-    archive = cache_directory() / f"{RELEASE}.tar.gz"
-    if not archive.exists():
-        _download(archive)
-    data = archive.read_bytes()
-    assert hashlib.sha256(data).hexdigest() == SHA256
-    found: dict[str, str] = {}
-    with tarfile.open(archive) as members:
-        for member in members:
-            if member.isfile() and member.name.endswith((".yaml", ".rst")):
-                stream = members.extractfile(member)
-                assert stream is not None
-                found[member.name] = stream.read().decode()
-    return found
-
-
-@pytest.fixture(scope="module")
-def fixtures(release: dict[str, str]) -> dict[str, str]:
+def fixtures() -> dict[str, str]:
     """Nodepool's files by name, filled in as its tests fill them in."""
-    return {
-        name.removeprefix(FIXTURES): re.sub(
-            r"\{([a-z_]+)\}", lambda name: FILLED_IN.get(name[1], name[1]), text
-        )
-        for name, text in release.items()
-        if name.startswith(FIXTURES) and name.endswith(".yaml")
-    }
+    return dict(files_of_its_tests())
 
 
 @pytest.fixture(scope="module")
-def theirs(
-    fixtures: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, dict[str, Any]]:
+def theirs(fixtures: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Theirs]:
     """What Nodepool 11 makes of each of its files, run once for all of them."""
-    folder = tmp_path_factory.mktemp("theirs")
-    paths = {name: folder / name.replace("/", "__") for name in fixtures}
-    for name, path in paths.items():
-        path.write_text(fixtures[name])
-    clouds = {cloud for text in fixtures.values() for cloud in CLOUD.findall(text)}
-    answers = read_by_nodepool(list(paths.values()), clouds, folder)
-    return {name: answers[str(path)] for name, path in paths.items()}
-
-
-def read_by_nodepool(paths: list[Path], clouds: set[str], folder: Path) -> dict[str, Any]:
-    """What Nodepool 11 makes of files that use these clouds."""
-    login = {"username": "u", "password": "p", "project_name": "x", "auth_url": "http://[::1]"}
-    client = folder / "clouds-of-all.yaml"
-    client.write_text(yaml.safe_dump({"clouds": {cloud: {"auth": login} for cloud in clouds}}))
-    done = subprocess.run(
-        [str(environment(NODEPOOL) / "python"), "-I", str(PROGRAM), *map(str, paths)],
-        env={**os.environ, "OS_CLIENT_CONFIG_FILE": str(client)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+    every = [Files(text) for text in fixtures.values()]
+    return dict(
+        zip(fixtures, read_by_nodepool(every, tmp_path_factory.mktemp("theirs")), strict=True)
     )
-    assert done.returncode == 0, done.stderr
-    answers: dict[str, Any] = json.loads(done.stdout)
-    return answers
 
 
 def load(text: str, folder: Path, secure: str | None = None) -> Config:
     """Read a configuration as the launcher does."""
-    path = folder / "nodepool.yaml"
-    path.write_text(text)
-    secure_path = folder / "secure.yaml"
-    if secure is not None:
-        secure_path.write_text(secure)
-    return load_config(
-        str(path),
-        None if secure is None else str(secure_path),
-        {"NODEPOOL_PORT": "8005"},
-        drivers=BUILT_IN,
-    )
+    return read_by_us(Files(text, secure), folder)
 
 
 def test_all_that_nodepool_takes(fixtures: dict[str, str], tmp_path: Path) -> None:
@@ -192,66 +104,45 @@ def test_all_that_nodepool_takes(fixtures: dict[str, str], tmp_path: Path) -> No
 
 
 def test_clouds_come_out_alike(
-    fixtures: dict[str, str], theirs: dict[str, dict[str, Any]], tmp_path: Path
+    fixtures: dict[str, str], theirs: dict[str, Theirs], tmp_path: Path
 ) -> None:
     """Each value of each provider of a driver we have is the one Nodepool 11 has."""
     compared = 0
     for name, answer in theirs.items():
-        if answer["providers"] is None or name in REFUSED:
+        if answer.providers is None or name in REFUSED:
             continue
         config = load(fixtures[name], tmp_path)
         for provider in config.providers.values():
             ours = comparable(provider)
             if ours is None:
                 continue
-            expected = answer["providers"][provider.name]
+            expected = answer.providers[provider.name]
             assert json.loads(json.dumps(ours)) == expected, f"{name}: {provider.name}"
             compared += 1
     assert compared > 100
 
 
-def test_what_nodepool_takes_is_taken(
-    fixtures: dict[str, str], theirs: dict[str, dict[str, Any]]
-) -> None:
+def test_what_nodepool_takes_is_taken(fixtures: dict[str, str], theirs: dict[str, Theirs]) -> None:
     """Of the files refused here, Nodepool's validator and loader take none both."""
-    refused_there = {
-        name for name, it in theirs.items() if not it["valid"] or it["providers"] is None
-    }
+    refused_there = {name for name, answer in theirs.items() if not answer.taken}
     assert set(REFUSED) <= refused_there
-    assert theirs["config_validate/metastatic_ok.yaml"]["valid"]
+    assert theirs["config_validate/metastatic_ok.yaml"].valid
 
 
 @pytest.mark.parametrize("driver", ["openstack", "metastatic"])
-def test_examples_of_the_documentation(
-    driver: str, release: dict[str, str], tmp_path: Path
-) -> None:
+def test_examples_of_the_documentation(driver: str, tmp_path: Path) -> None:
     """The example of a driver's page is taken, and means the same, with its labels defined."""
-    text = release[f"{RELEASE}/doc/source/{driver}.rst"]
-    block = re.search(
-        r"code-block:: yaml\n\n((?: +providers:\n)(?: .*\n|\n)+?)(?=\n {3}\.\.)", text
-    )
-    assert block is not None
-    example = yaml.safe_load(dedent(block[1]))
-    pools = [pool for provider in example["providers"] for pool in provider["pools"]]
-    used = [label for pool in pools for label in pool["labels"]]
-    path = tmp_path / "example.yaml"
-    defined = {
-        "labels": [{"name": name} for name in sorted({label["name"] for label in used})],
-        "diskimages": [
-            {"name": name} for name in sorted({label.get("diskimage", "x") for label in used})
-        ],
-    }
-    path.write_text(yaml.safe_dump({**defined, **example}))
-    answer = read_by_nodepool([path], {"example", "example2"}, tmp_path)[str(path)]
-    assert answer["valid"]
-    assert answer["providers"]
-    config = load(path.read_text(), tmp_path)
+    text = completed(documented()[f"doc/source/{driver}.rst#0"])
+    (answer,) = read_by_nodepool([Files(text)], tmp_path)
+    assert answer.valid
+    assert answer.providers
+    config = load(text, tmp_path)
     for name, provider in config.providers.items():
-        ours, expected = comparable(provider), answer["providers"][name]
+        ours, expected = comparable(provider), answer.providers[name]
         assert ours is not None
         for pool in ours["pools"]:
-            for label, theirs in expected["pools"][pool]["labels"].items():
-                if "image" in theirs and theirs["image"] is None:
+            for label, there in expected["pools"][pool]["labels"].items():
+                if "image" in there and there["image"] is None:
                     # The second provider has labels with images that it does not list.
                     ours["pools"][pool]["labels"][label]["image"] = None
         assert json.loads(json.dumps(ours)) == expected
@@ -263,26 +154,23 @@ def test_generated_clouds(tmp_path: Path) -> None:
     """Whatever Nodepool 11 takes is taken and comes out alike, as far as it can be used."""
     chance = random.Random(11)
     made = [generate(chance) for _ in range(GENERATED)]
-    paths = [tmp_path / f"{number}.yaml" for number in range(GENERATED)]
-    for path, (config, _) in zip(paths, made, strict=True):
-        path.write_text(yaml.safe_dump(config))
-    answers = read_by_nodepool(paths, {"x", "a", "deb"}, tmp_path)
+    every = [Files(yaml.safe_dump(config)) for config, _ in made]
+    answers = read_by_nodepool(every, tmp_path)
     taken = refused = 0
-    for path, (_, changed) in zip(paths, made, strict=True):
-        answer = answers[str(path)]
-        if not answer["valid"] or answer["providers"] is None:
+    for files, answer, (_, changed) in zip(every, answers, made, strict=True):
+        if not answer.taken or answer.providers is None:
             refused += 1
             continue
-        (provider,) = load(path.read_text(), tmp_path).providers.values()
+        (provider,) = read_by_us(files, tmp_path).providers.values()
         ours = comparable(provider)
         assert ours is not None
-        (expected,) = answer["providers"].values()
+        (expected,) = answer.providers.values()
         for pool, of_pool in expected.get("pools", {}).items():
             for name, label in of_pool["labels"].items():
                 if changed and "image" in label and label["image"] is None:
                     # The image is not in the provider's list; ours has the one at the top.
                     label["image"] = ours["pools"][pool]["labels"][name]["image"]
-        assert json.loads(json.dumps(ours)) == expected, path.read_text()
+        assert json.loads(json.dumps(ours)) == expected, files.main
         taken += 1
     assert min(taken, refused) > GENERATED // 4
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import tarfile
 from collections.abc import Iterator
-from hashlib import sha256
 
 import pytest
 from twisted.internet.defer import Deferred
 
-from benchmarks.cached_venvs import cache_directory
 from nodepool_tx.config import Config, ConfigErrors
 from nodepool_tx.config.cloud import CloudLabel
 from nodepool_tx.config.fake import FakeProvider
@@ -21,13 +17,7 @@ from nodepool_tx.providers.fake.transport import SimulatedTransport
 from nodepool_tx.store import paths
 from nodepool_tx.store.codec import decode_request, encode_image_upload
 from tests.config.parsing import parse
-from tests.functional.test_config_reference import (
-    FILLED_IN,
-    FIXTURES,
-    RELEASE,
-    SHA256,
-    _download,
-)
+from tests.functional.upstream_files import fixtures
 from tests.providers.cloud.world import World
 
 #: Labels that nobody can have: a pool without servers, and a flavor that there
@@ -44,26 +34,13 @@ UNSERVED = {
 @pytest.fixture(scope="module")
 def configurations() -> dict[str, Config]:
     """Nodepool's files that have simulated providers, by name, as ours reads them."""
-    archive = cache_directory() / f"{RELEASE}.tar.gz"
-    if not archive.exists():
-        _download(archive)
-    assert sha256(archive.read_bytes()).hexdigest() == SHA256
-    found: dict[str, Config] = {}
-    with tarfile.open(archive) as files:
-        for file in files:
-            if file.name.startswith(FIXTURES) and file.name.endswith(".yaml"):
-                stream = files.extractfile(file)
-                assert stream is not None
-                config = _read(stream.read().decode())
-                if config is not None:
-                    found[file.name.removeprefix(FIXTURES)] = config
-    return found
+    found = {name: _read(text) for name, text in fixtures().items()}
+    return {name: config for name, config in found.items() if config is not None}
 
 
 def _read(text: str) -> Config | None:
-    filled_in = re.sub(r"\{([a-z_]+)\}", lambda name: FILLED_IN.get(name[1], name[1]), text)
     try:
-        config = parse(filled_in, env={"NODEPOOL_PORT": "8005"})
+        config = parse(text, env={"NODEPOOL_PORT": "8005"})
     except ConfigErrors:
         return None
     simulated = any(isinstance(each, FakeProvider) for each in config.providers.values())
