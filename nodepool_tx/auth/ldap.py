@@ -8,7 +8,7 @@ than can be served, the rest is told so at once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import attrs
@@ -18,11 +18,13 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from nodepool_tx.auth.conversation import Conversation
 from nodepool_tx.auth.interface import Denied, Directory, DirectoryTrouble, Principal
 from nodepool_tx.config.operations import Ldap
 from nodepool_tx.nodescan.connect import look_up
 from nodepool_tx.nodescan.interface import ConnectFailed
+
+if TYPE_CHECKING:
+    from nodepool_tx.auth.conversation import Conversation
 
 __all__ = ["THREADS", "WAITING", "LdapDirectory"]
 
@@ -125,7 +127,8 @@ class LdapDirectory(Service):
             addresses = await look_up(self._reactor, host, url.port or 0)
         except ConnectFailed as e:
             raise DirectoryTrouble(f"{settings.url}: {e}") from e
-        conversation = Conversation(settings, tuple(address.host for address in addresses))
+        speak = await deferToThreadPool(self._reactor, pool, _conversations)
+        conversation = speak(settings, tuple(address.host for address in addresses))
         log_in.conversation = conversation
         if log_in.insisting is not None:
             conversation.abort()
@@ -160,6 +163,13 @@ class LdapDirectory(Service):
             log_in.insisting = LoopingCall(insist)
             log_in.insisting.clock = self._reactor
             log_in.insisting.start(_INSISTING)
+
+
+def _conversations() -> type[Conversation]:
+    """How to talk with a directory; most launchers have none, and the library is large."""
+    from nodepool_tx.auth.conversation import Conversation
+
+    return Conversation
 
 
 _directory: type[Directory] = LdapDirectory
