@@ -82,13 +82,15 @@ class OpenStackServer:
     :ivar made: every server there has ever been, in order.
     :ivar most: how many servers there were at most at the same time.
     :ivar asked: how often each "METHOD kind" was called.
+    :ivar usual: how it behaved when it was opened.
     """
 
     _log = Logger()
 
     def __init__(self, reactor: Any, **simulation: Any) -> None:
         self._timers = _Timers(reactor)
-        self.cloud = SimulatedOpenStack(self._timers, attrs.evolve(ROOMY, **simulation))
+        self.usual: FakeSimulation = attrs.evolve(ROOMY, **simulation)
+        self.cloud = SimulatedOpenStack(self._timers, self.usual)
         self.cloud.networks.add_public("public")
         self._transport = SimulatedTransport(self.cloud)
         self.made: list[Made] = []
