@@ -8,10 +8,14 @@ import attrs
 
 from proof.chaos.faults import (
     clocks,
+    clouds,
+    configuration,
+    garbage,
     hosts,
     launchers,
     network,
     sessions,
+    znodes,
     zookeeper,
 )
 from proof.chaos.faults.harm import Harm, NothingToStrike, Surprise
@@ -36,7 +40,18 @@ class Kind:
     harm: type[Harm]
 
 
-_FAMILIES = (launchers, sessions, network, zookeeper, hosts, clocks)
+_FAMILIES = (
+    launchers,
+    sessions,
+    network,
+    zookeeper,
+    configuration,
+    hosts,
+    clouds,
+    znodes,
+    garbage,
+    clocks,
+)
 
 #: All faults by name.
 ALL: Mapping[str, Kind] = {

@@ -7,16 +7,13 @@ from random import Random
 from typing import TypeVar
 
 from kazoo.exceptions import KazooException
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import TimeoutError
 
 from proof.chaos.interface import Farm
 
 __all__ = ["Harm", "NothingToStrike", "Surprise", "some_of"]
 
 T = TypeVar("T")
-
-#: Seconds for which a step may wait for a ZooKeeper that another fault has taken away.
-PATIENCE = 20.0
 
 
 class NothingToStrike(Exception):
@@ -46,20 +43,25 @@ class Harm:
         self.over = False
 
     async def strike(self, farm: Farm, rng: Random) -> None:
-        """:raises Surprise: see there."""
+        """Do it; what comes too late, since it has been healed meanwhile, is undone at once.
+
+        :raises Surprise: see there.
+        """
         try:
             await self.harm(farm, rng)
         except NothingToStrike as e:
             farm.note(f"{self.name}: nothing to strike: {e}")
         except KazooException as e:
             farm.note(f"{self.name}: {e!r}")
+        if self.over:
+            await self.heal(farm)
 
     async def heal(self, farm: Farm) -> None:
         """Put it right; a second time does nothing more than the first."""
         self.over = True
         try:
             await self.mend(farm)
-        except KazooException as e:
+        except (KazooException, TimeoutError) as e:
             farm.note(f"{self.name} is not healed: {e!r}")
 
     async def harm(self, farm: Farm, rng: Random) -> None:
@@ -78,16 +80,6 @@ class Harm:
         while not self.over and (left := end - farm.reactor.seconds()) > 0:
             await farm.sleep(min(0.1, left))
         return not self.over
-
-    async def within(self, farm: Farm, what: Deferred[T], seconds: float = PATIENCE) -> T:
-        """Wait for something, for so long.
-
-        :raises NothingToStrike: it takes longer.
-        """
-        try:
-            return await what.addTimeout(seconds, farm.reactor)
-        except TimeoutError:
-            raise NothingToStrike(f"no answer in {seconds} s") from None
 
 
 def some_of(rng: Random, things: Iterable[T], what: str) -> T:

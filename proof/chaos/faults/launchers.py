@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from proof.chaos.faults.harm import Harm, NothingToStrike, Surprise, some_of
+from proof.chaos.faults.harm import Harm, Surprise, some_of
 from proof.chaos.interface import Farm, FarmLauncher
 
 __all__ = ["FAULTS", "revive", "running"]
@@ -112,8 +112,6 @@ class Stopped(Harm):
                 raise Surprise(f"launcher {launcher.number} does not stop")
         spent = farm.reactor.seconds() - began
         farm.note(f"launcher {launcher.number} has stopped after {spent:.2f} s")
-        if self.over:
-            revive(farm)
 
     async def mend(self, farm: Farm) -> None:
         revive(farm)
@@ -132,9 +130,7 @@ class Frozen(Harm):
 
     async def harm(self, farm: Farm, rng: Random) -> None:
         awake = [launcher for launcher in running(farm) if not is_frozen(launcher)]
-        if len(awake) < 1:
-            raise NothingToStrike("no launcher is awake")
-        self.struck = rng.choice(awake)
+        self.struck = some_of(rng, awake, "launcher that is awake")
         self.struck.process.send(signal.SIGSTOP)
         farm.note(f"launcher {self.struck.number} is frozen")
 

@@ -108,8 +108,6 @@ class Refused(_OnTheWay):
         farm.note(f"launcher {launcher.number} is refused by all servers")
         for proxy in proxies:
             await proxy.refuse()
-        if self.over:
-            await self.mend(farm)
 
 
 class OneServerAway(_OnTheWay):
@@ -129,8 +127,6 @@ class OneServerAway(_OnTheWay):
             proxy.blackhole()
             return
         await proxy.refuse()
-        if self.over:
-            await self.mend(farm)
 
 
 FAULTS: tuple[type[Harm], ...] = (Cut, CutOften, Slow, Silent, Refused, OneServerAway)

@@ -88,8 +88,6 @@ class LeaderKilled(_Servers):
 
     async def harm(self, farm: Farm, rng: Random) -> None:
         self.kill(farm, await self.with_mode(farm, rng, "leader"))
-        if self.over:
-            await self.mend(farm)
 
 
 class FollowerKilled(_Servers):
@@ -100,8 +98,6 @@ class FollowerKilled(_Servers):
 
     async def harm(self, farm: Farm, rng: Random) -> None:
         self.kill(farm, await self.with_mode(farm, rng, "follower"))
-        if self.over:
-            await self.mend(farm)
 
 
 class ServerFrozen(_Servers):
