@@ -7,15 +7,15 @@ environment; what a part needs is handed to it here.
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import ILogObserver
 from twisted.python.logfile import LogFile
 
 from nodepool_tx import names
-from nodepool_tx.assembly.core import make_core
-from nodepool_tx.assembly.entrances import make_entrances, make_leases_over_http
-from nodepool_tx.assembly.sight import make_sight, make_web
+from nodepool_tx.assembly.core import Core, make_core
+from nodepool_tx.assembly.entrances import Entrances, make_entrances
+from nodepool_tx.assembly.sight import Sight, make_sight
 from nodepool_tx.collecting import Collector
 from nodepool_tx.explain import Answers
 from nodepool_tx.explain.questions import launcher_id
@@ -30,6 +30,9 @@ from nodepool_tx.options import Options
 from nodepool_tx.root import OrderedService
 from nodepool_tx.signals import SignalHandler
 from nodepool_tx.work import Tracker
+
+if TYPE_CHECKING:
+    from nodepool_tx.web.server import WebServer
 
 __all__ = ["Options", "makeService"]
 
@@ -73,7 +76,7 @@ def build(options: Options, reactor: Any) -> Root:
     entrances = make_entrances(core)
     leases = LeaseService(reactor, core.store)
     polls = Polls(reactor, core.store.leases)
-    web = make_web(core, sight, make_leases_over_http(core, sight, entrances, leases, polls))
+    web = None if options["no-webapp"] else _web(core, sight, entrances, leases, polls)
     scene = Scene(
         farm=sight.farm,
         watcher=core.watcher,
@@ -91,7 +94,7 @@ def build(options: Options, reactor: Any) -> Root:
     plain_http = PlainHTTP()
     for reconfigure in (
         core.min_ready.reconfigure,
-        web.reconfigure,
+        *([web.reconfigure] if web else []),
         console.reconfigure,
         lambda: plain_http.look(core.in_force()),
     ):
@@ -118,7 +121,7 @@ def build(options: Options, reactor: Any) -> Root:
         Answers(core.store, core.services, lambda: launcher_id(core.presence.path)),
         leases,
         core.watcher,
-        *([] if options["no-webapp"] else [web]),
+        *([web] if web else []),
         polls,
         entrances.directory,
         console,
@@ -127,6 +130,15 @@ def build(options: Options, reactor: Any) -> Root:
     ):
         child.setServiceParent(root)
     return root
+
+
+def _web(
+    core: Core, sight: Sight, entrances: Entrances, leases: LeaseService, polls: Polls
+) -> WebServer:
+    # Much of what the process imports is for this alone.
+    from nodepool_tx.assembly.web import make_web
+
+    return make_web(core, sight, entrances, leases, polls)
 
 
 def _log_file(options: Options) -> LogFile | None:

@@ -89,7 +89,7 @@ MAY_USE = {
     ),
     "tap": (
         "assembly collecting explain leases logs maintenance manhole names options root signals "
-        "work"
+        "web work"
     ),
     "options": "config embedded logs",
     "cli": (

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from prometheus_client.core import Metric
 
 from nodepool_tx.metrics.families import gauge, summary
-from nodepool_tx.metrics.sources import Sources
+from nodepool_tx.metrics.sources import Sources, limits_of
 from nodepool_tx.model import RequestState
 from nodepool_tx.providers.interface import Loop, Measured, Measures, ProviderService
 from nodepool_tx.store.usage import Account
@@ -27,13 +27,6 @@ def measured(sources: Sources) -> dict[str, tuple[ProviderService, Measures]]:
         for name, service in sorted(sources.reloader.services().items())
         if isinstance(service, Measured)
     }
-
-
-def limits_of(pool: object) -> Mapping[str, float]:
-    """What a configured pool is limited in, by resource."""
-    limits = dict(getattr(pool, "limits", {}))
-    limits.setdefault("instances", getattr(pool, "max_servers", math.inf))
-    return {resource: limit for resource, limit in limits.items() if not math.isinf(limit)}
 
 
 class FarmCollector:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 
-from nodepool_tx.metrics.exposition import MetricsResource, Offload
-from nodepool_tx.metrics.lag import ReactorLag
-from nodepool_tx.metrics.registry import make_registry
 from nodepool_tx.metrics.sender import StatsdSender
 from nodepool_tx.metrics.sources import Sources
 from nodepool_tx.metrics.statsd import Statsd
@@ -19,30 +15,21 @@ __all__ = ["Metrics"]
 
 
 class Metrics(MultiService):
-    """Counts from its start on.
+    """Counts for its children, who tell of the numbers; without any it does nothing.
+
+    They must be there before it starts.
 
     :param reactor: with UDP and a resolver of names.
     :param statsd: host and port of a statsd server; None for none.
     :param interval: seconds between two reports to it.
-    :param offload: runs a function off the reactor.
-    :ivar resource: what to serve at ``/metrics``.
     """
 
     def __init__(
-        self,
-        reactor: Any,
-        sources: Sources,
-        statsd: tuple[str, int] | None,
-        interval: float,
-        offload: Offload,
+        self, reactor: Any, sources: Sources, statsd: tuple[str, int] | None, interval: float
     ) -> None:
         super().__init__()
         self.setName("metrics")
         self._sources = sources
-        self.registry, self._meters = make_registry(sources)
-        self.resource = MetricsResource(self.registry, offload)
-        self._unsubscribe: Callable[[], None] | None = None
-        ReactorLag(sources.clock, self.registry).setServiceParent(self)
         if statsd is not None:
             sender = StatsdSender(reactor, *statsd)
             # Stopped in the other order: what is said last is sent, too.
@@ -50,14 +37,11 @@ class Metrics(MultiService):
             Statsd(sources, sender.send, interval).setServiceParent(self)
 
     def startService(self) -> None:
-        self._sources.counts.start()
-        self._unsubscribe = self._sources.events.subscribe(self._meters.note)
+        if self.services:
+            self._sources.counts.start()
         super().startService()
 
     def stopService(self) -> Deferred[Any]:
-        if self._unsubscribe is not None:
-            self._unsubscribe()
-            self._unsubscribe = None
         self._sources.counts.stop()
         stopped: Deferred[Any] = super().stopService()
         return stopped

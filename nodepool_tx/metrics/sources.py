@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -15,7 +16,7 @@ from nodepool_tx.providers.interface import Loop
 from nodepool_tx.reload import Reloader
 from nodepool_tx.store.store import Store
 
-__all__ = ["Sources"]
+__all__ = ["Sources", "limits_of"]
 
 
 @attrs.frozen(kw_only=True)
@@ -39,3 +40,10 @@ class Sources:
     counts: Counts = attrs.field(
         default=attrs.Factory(lambda self: Counts(self.store), takes_self=True)
     )
+
+
+def limits_of(pool: object) -> Mapping[str, float]:
+    """What a configured pool is limited in, by resource."""
+    limits = dict(getattr(pool, "limits", {}))
+    limits.setdefault("instances", getattr(pool, "max_servers", math.inf))
+    return {resource: limit for resource, limit in limits.items() if not math.isinf(limit)}

@@ -17,9 +17,8 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults
 
 from nodepool_tx.events import Event, LaunchEnded, LeakRemoved, ServiceAsked
-from nodepool_tx.metrics.farm import limits_of
 from nodepool_tx.metrics.lines import count, gauge, normal, safe, timing
-from nodepool_tx.metrics.sources import Sources
+from nodepool_tx.metrics.sources import Sources, limits_of
 from nodepool_tx.model import NodeState
 from nodepool_tx.periodic import Periodic
 from nodepool_tx.store import paths

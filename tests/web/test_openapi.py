@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema_rs
 
 import nodepool_tx
-from nodepool_tx.assembly import sight
+from nodepool_tx.assembly import web
 from nodepool_tx.events import LaunchEnded, RequestEnded
 from nodepool_tx.model import (
     ImageBuild,
@@ -75,7 +75,7 @@ class DescriptionTests(WebTestCase):
             self.assertIn(f"| {number // 1024} KiB", page)
         for number in (site.WHOLE_REQUEST, site.IDLE, slices.PATIENCE):
             self.assertIn(f"| {number:g} s", page)
-        for number in (hub.MOST_STREAMS, explanations.MOST, sight.SPARE_CONNECTIONS):
+        for number in (hub.MOST_STREAMS, explanations.MOST, web.SPARE_CONNECTIONS):
             self.assertIn(f"| {number:,}", page)
 
     def test_references(self) -> None:
