@@ -14,6 +14,9 @@ __all__ = ["Change", "mutate"]
 #: What is put in the place of a value.
 STRANGE: tuple[Any, ...] = (0, -1, 5, 1.5, True, "", "a", "5", None, [], ["a"], [5], {}, {"k": "v"})
 
+#: Keys of a provider that have nothing to do with its driver.
+_OF_ALL = frozenset({"name", "max-concurrency", "priority"})
+
 _JUDGED = ("static", "openstack", "fake", "metastatic")
 
 
@@ -33,7 +36,7 @@ class Change:
     @property
     def key(self) -> str:
         """The last key of the path that is a word."""
-        return [str(part) for part in self.path if isinstance(part, str)][-1]
+        return [part for part in self.path if isinstance(part, str)][-1]
 
 
 def mutate(document: Any, chance: random.Random) -> tuple[Any, Change]:
@@ -63,7 +66,10 @@ def _mistyped(name: str) -> str:
     return name[:-1] if len(name) > 3 else name + "x"
 
 
-def _places(tree: Any, above: tuple[str | int, ...]) -> Iterator[tuple[Any, tuple[str | int, ...]]]:
+_Place = tuple[Any, tuple[Any, ...]]
+
+
+def _places(tree: Any, above: tuple[Any, ...]) -> Iterator[_Place]:
     keys: list[Any] = []
     if isinstance(tree, dict):
         keys = list(tree)
@@ -72,6 +78,7 @@ def _places(tree: Any, above: tuple[str | int, ...]) -> Iterator[tuple[Any, tupl
     for key in keys:
         path = (*above, key)
         if len(path) == 2 and path[0] == "providers" and not _is_judged(tree[key]):
+            yield from ((tree[key], (*path, of)) for of in sorted(_OF_ALL & set(tree[key])))
             continue
         yield tree, path
         yield from _places(tree[key], path)

@@ -33,8 +33,6 @@ GENERATED = 400
 REFUSED = {
     # Not a configuration, but a file of OpenStack's client.
     "clouds.yaml": (1, "clouds: the configuration has no such key"),
-    # Its test puts a server in the place of null before it uses the file.
-    "gce.yaml": (2, "zookeeper-servers[0].host: needs a value"),
     # Its test expects a failure: there is no cloud to be used.
     "integration_noocc.yaml": (12, "an OpenStack provider needs the key 'cloud'"),
     # The tests of Nodepool's own validator that expect a failure.
@@ -184,12 +182,6 @@ def test_what_is_refused(name: str, fixtures: dict[str, str], tmp_path: Path) ->
     first = raised.value.errors[0]
     assert first.line == line
     assert words in str(first)
-
-
-def test_the_gce_file_as_its_test_completes_it(fixtures: dict[str, str], tmp_path: Path) -> None:
-    """With a server the file with null in the place of one is taken."""
-    text = fixtures["gce.yaml"].replace("host: null", "host: zk").replace("port: null", "port: 1")
-    assert set(load(text, tmp_path).providers) == {"gcloud-provider"}
 
 
 @pytest.mark.parametrize("name", NOT_JUDGED)
