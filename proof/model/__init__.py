@@ -1,0 +1,1 @@
+"""The protocols as small transition systems, searched exhaustively."""
