@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
+import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from nodepool_tx.config.fake import FakeSimulation
 from nodepool_tx.txzookeeper.client import ZookeeperClient
 from nodepool_tx.txzookeeper.link import Pauses
 from nodepool_tx.txzookeeper.retry import until_connected
@@ -61,7 +61,6 @@ class ChaosFarm:
         self._undo: list[Callable[[], Any]] = []
         self.clouds: dict[str, OpenStackServer] = {}
         self.launchers: Sequence[ChaosLauncher] = ()
-        self._at_best: dict[str, FakeSimulation] = {}
 
     # -- its life --------------------------------------------------------
 
@@ -79,7 +78,6 @@ class ChaosFarm:
         self._undo.append(self.hosts.stop)
         for name, simulation in CLOUDS.items():
             self.clouds[name] = cloud = OpenStackServer(self.reactor, **simulation)
-            self._at_best[name] = cloud.cloud.simulation
             self._undo.append(cloud.stop)
         self.clouds_yaml = self.directory / "clouds.yaml"
         write_clouds_yaml(self.clouds_yaml, self.clouds)
@@ -111,6 +109,14 @@ class ChaosFarm:
                 done = Deferred.fromCoroutine(done)
             if isinstance(done, Deferred):
                 await done
+
+    def save(self, directory: pathlib.Path) -> None:
+        """Copy ZooKeeper's own history and logs to a directory, for afterwards."""
+        directory.mkdir(exist_ok=True)
+        for number, server in enumerate(self.ensemble.servers):
+            place = directory / str(number)
+            shutil.copytree(server.data, place / "data")
+            shutil.copy(server.directory / "zookeeper.log", place)
 
     def make_client(self, session_timeout: float = 30.0) -> ZookeeperClient:
         """A client past all proxies, not connected."""
@@ -152,10 +158,10 @@ class ChaosFarm:
                 server.thaw()
             else:
                 server.start()
-        for name, cloud in self.clouds.items():
+        for cloud in self.clouds.values():
             cloud.heal()
             cloud.troubles.silent = False
-            cloud.cloud.configure(self._at_best[name])
+            cloud.cloud.configure(cloud.usual)
         for name in self.hosts.names():
             await self.hosts.bring_up(name)
         for launcher in self.launchers:
