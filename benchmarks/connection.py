@@ -14,7 +14,7 @@ import ssl
 import struct
 from collections import deque
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from kazoo.exceptions import EXCEPTIONS, NoNodeError, NotEmptyError
 from kazoo.protocol import serialization as wire
@@ -24,6 +24,7 @@ from kazoo.security import OPEN_ACL_UNSAFE
 EPHEMERAL = 1
 SEQUENCE = 2
 
+_C = TypeVar("_C", bound="Connection")
 _INT = struct.Struct("!i")
 _HEADER = struct.Struct("!ii")
 _PING_XID = -2
@@ -54,15 +55,15 @@ class Connection(asyncio.Protocol):
 
     @classmethod
     async def open(
-        cls, host: str, port: int, tls: ssl.SSLContext | None, timeout: float = 30.0
-    ) -> Connection:
+        cls: type[_C], host: str, port: int, tls: ssl.SSLContext | None, timeout: float = 30.0
+    ) -> _C:
         """Connect and shake hands.  `timeout` is the session's, in seconds."""
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(lambda: cls(timeout), host, port, ssl=tls)
         await connection._connected
         return connection
 
-    async def __aenter__(self) -> Connection:
+    async def __aenter__(self: _C) -> _C:
         return self
 
     async def __aexit__(

@@ -89,6 +89,18 @@ class Work:
         """Requests that changed nothing and could not have."""
         return self.requests - self.writes
 
+    def numbers(self, who: str, jobs: int) -> dict[str, float]:
+        """The same per job, each named with who it was."""
+        found = {
+            "reads": self.reads,
+            "writes": self.writes,
+            "refused writes": self.refused,
+            "written parts": self.operations,
+            "log bytes": self.size,
+            "notifications": self.notifications,
+        }
+        return {f"{who} {name} per job".strip(): count / jobs for name, count in found.items()}
+
 
 def mark(endpoint: Endpoint) -> Mark:
     """Now."""

@@ -208,6 +208,12 @@ class Usage:
     resident: int
 
 
+def cpu_seconds(pid: int) -> float:
+    """What a process has used of the processors so far, user and system."""
+    stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(stat[11]) + int(stat[12])) / _TICKS
+
+
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
@@ -266,8 +272,7 @@ class Launcher:
     def usage(self) -> Usage:
         """What it uses now.  :raises Died: if it has ended."""
         self.check()
-        stat = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        cpu = (int(stat[11]) + int(stat[12])) / _TICKS
+        cpu = cpu_seconds(self.pid)
         status = Path(f"/proc/{self.pid}/status").read_text()
         (resident,) = (
             int(line.split()[1]) * 1024 for line in status.splitlines() if line[:6] == "VmRSS:"

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 from kazoo.exceptions import NoNodeError
@@ -24,6 +24,7 @@ from benchmarks import requester
 from benchmarks.connection import Connection
 from benchmarks.daemons import PASSES, Daemon, Endpoint, Launcher, StaticNodes, configuration
 
+C = TypeVar("C", bound=Connection)
 Numbers = dict[str, float]
 CONNECTIONS = 8
 SETTLE = 3.0
@@ -46,8 +47,12 @@ class Bench:
 
     async def connect(self) -> Connection:
         """A session of the load's."""
+        return await self.open(Connection)
+
+    async def open(self, kind: type[C]) -> C:
+        """A session of the load's, of this kind."""
         endpoint = self.endpoint
-        connection = await Connection.open(endpoint.host, endpoint.port, endpoint.context())
+        connection = await kind.open(endpoint.host, endpoint.port, endpoint.context())
         self.sessions.add(connection.session)
         return connection
 
