@@ -69,7 +69,7 @@ class Zuul:
         books: Books,
         name: str,
         rng: Random,
-        meet: Callable[[ZookeeperClient], None],
+        meet: Callable[[ZookeeperClient, str], None],
     ) -> None:
         self._farm = farm
         self._books = books
@@ -85,7 +85,7 @@ class Zuul:
     async def connect(self) -> None:
         await self.client.connect()
         self._epoch = self.client.session_epoch
-        self._meet(self.client)
+        self._meet(self.client, self.name)
 
     # -- its end ---------------------------------------------------------
 

@@ -35,7 +35,7 @@ class Crowd:
         farm: Surroundings,
         count: int,
         rng: Random,
-        meet: Callable[[ZookeeperClient], None] = lambda client: None,
+        meet: Callable[[ZookeeperClient, str], None] = lambda client, name: None,
         *,
         each: int = 5,
     ) -> None:
@@ -153,7 +153,7 @@ class Crowd:
         heir = Requester(client)
         try:
             await client.connect()
-            self._meet(client)
+            self._meet(client, "heir")
             while True:
                 await deferLater(self._farm.reactor, 0.5)
                 with contextlib.suppress(KazooException):
