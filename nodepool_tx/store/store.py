@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from kazoo import exceptions as zke
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -120,7 +120,12 @@ class Store(Service):
             )
         except Exception as e:
             self._prepared = False
-            self._log.warn("cannot prepare ZooKeeper, will try again: {reason}", reason=str(e))
+            # Of the others it is the same, mostly.
+            why = e.subFailure.value if isinstance(e, FirstError) else e
+            self._log.warn(
+                "cannot prepare ZooKeeper, will try again: {reason}",
+                reason=str(why) or type(why).__name__,
+            )
             return
         if not self.running or self._started_caches:
             return

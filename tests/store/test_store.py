@@ -7,6 +7,7 @@ import json
 import attrs
 from kazoo.exceptions import ConnectionLoss
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import capturedLogs, formatEvent
 
 from nodepool_tx.model import ComponentState, LauncherComponent, PoolComponent
 from nodepool_tx.store import paths
@@ -113,6 +114,24 @@ class CurrentTests(StoreTestCase):
             store.stopService()
             client.close()
             self.settle()
+
+
+    def test_it_says_why_it_cannot_prepare(self) -> None:
+        """A connection that breaks meanwhile is told of in a line."""
+        client = self.zookeeper.client()
+        store = Store(client, self.clock)
+        self.inspector.before("exists", lambda call: self.inspector.cut(client), client=client)
+        with capturedLogs() as logs:
+            store.startService()
+            client.connect()
+            self.settle()
+        told = [formatEvent(event) for event in logs]
+        (line,) = [line for line in told if "cannot prepare" in line]
+        self.assertNotIn("\n", line)
+        self.assertRegex(line, "^cannot prepare ZooKeeper, will try again: [^#]+$")
+        store.stopService()
+        client.close()
+        self.settle()
 
 
 class BarrierTests(StoreTestCase):
