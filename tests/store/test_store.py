@@ -115,7 +115,6 @@ class CurrentTests(StoreTestCase):
             client.close()
             self.settle()
 
-
     def test_it_says_why_it_cannot_prepare(self) -> None:
         """A connection that breaks meanwhile is told of in a line."""
         client = self.zookeeper.client()
