@@ -72,16 +72,21 @@ def decode(payload: bytes) -> Entry | None:
     return Transaction(zxid, milliseconds, session, operations)
 
 
-def _parts(payload: bytes, place: int) -> Iterator[Operation]:
-    """The operations of a multi; none if one of them was refused, as then all were."""
+def _parts(payload: bytes, place: int) -> list[Operation]:
+    """The operations of a multi; none if one of them was refused, as then all were.
+
+    Those before the one that was refused are in the log as they were meant.
+    """
+    found: list[Operation] = []
     (count,) = _INT.unpack_from(payload, place)
     place += 4
     for _ in range(count):
         kind, length = _TWO.unpack_from(payload, place)
         if kind == _ERROR:
-            return
-        yield from _operation(kind, payload, place + 8)
+            return []
+        found += _operation(kind, payload, place + 8)
         place += 8 + max(length, 0)
+    return found
 
 
 def _operation(kind: int, payload: bytes, place: int) -> Iterator[Operation]:
