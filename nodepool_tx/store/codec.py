@@ -263,6 +263,7 @@ def decode_node(node_id: str, data: bytes, *, version: int = -1, mzxid: int = 0)
     raw = _object(data)
     raw.setdefault("connection_port", raw.get("ssh_port", 22))
     raw.setdefault("username", "zuul")
+    raw.setdefault("node_properties", None)
     fields = _fields(raw, _NODE_KEYS, _NODE_CHECKS, _NODE_ALIASES)
     try:
         fields["state"] = NodeState(fields.get("state"))
@@ -322,8 +323,8 @@ _UPLOAD_KEYS = (
 
 
 def _formats(value: Any) -> tuple[str, ...]:
-    """In one string, with commas between them."""
-    return tuple(_text(value).split(",")) if value else ()
+    """In one string, with commas between them, in no order."""
+    return tuple(sorted(_text(value).split(","))) if value else ()
 
 
 _IMAGE_CHECKS: Mapping[str, Callable[[Any], Any]] = {

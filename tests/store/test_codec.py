@@ -125,6 +125,12 @@ class TestNodes:
         assert (node.username, node.connection_port, node.host_keys) == ("zuul", 22, ())
         assert (node.type, node.provider, node.slot) == ((), None, None)
 
+    def test_properties_that_nobody_wrote_are_none(self) -> None:
+        """Where a new node has an empty object."""
+        node = decode_node("0000000001", b'{"state": "ready"}')
+        assert node.node_properties is None
+        assert json.loads(encode_node(node))["node_properties"] is None
+
     def test_the_old_name_of_the_port(self) -> None:
         """ssh_port counts when connection_port is not there."""
         assert decode_node("1", b'{"state": "ready", "ssh_port": 23}').connection_port == 23
