@@ -44,6 +44,7 @@ class Layout:
 
     def subject(self, path: str) -> str:
         """The znode that something is about: locks are about what they lock."""
+        path = self.lock_of_contender(path) or path
         parts = path[len(self.root) :].split("/")
         if parts[1:3] == ["nodepool", "requests-lock"] and len(parts) > 3:
             return self.request(parts[3])

@@ -82,7 +82,8 @@ class CommittedLog:
         self._told = 0
         self._began = False
         self._patience = patience
-        self._waiting_since: float | None = None
+        #: For what may lie between these two, and since when.
+        self._waiting: tuple[tuple[int, int], float] | None = None
         self.missing: list[tuple[int, int]] = []
 
     def read(self) -> list[Entry]:
@@ -102,7 +103,6 @@ class CommittedLog:
             if self._began and not follows(self._told, zxid):
                 self.missing.append((self._told, zxid))
             self._told, self._began = zxid, True
-            self._waiting_since = None
         for server in self._servers:
             server.pending = [each for each in server.pending if each[0].zxid > self._told]
         return [committed[zxid] for zxid in due]
@@ -134,17 +134,16 @@ class CommittedLog:
         """Those of them that can be told now: all before them was, or was waited for."""
         last = self._told
         for place, zxid in enumerate(zxids):
-            if not self._joins(last, zxid) and (place or self._worth_waiting()):
+            if not self._joins(last, zxid) and self._worth_waiting((last, zxid)):
                 return zxids[:place]
             last = zxid
-        self._waiting_since = None
         return zxids
 
-    def _worth_waiting(self) -> bool:
+    def _worth_waiting(self, gap: tuple[int, int]) -> bool:
         now = time.monotonic()
-        if self._waiting_since is None:
-            self._waiting_since = now
-        return now - self._waiting_since < self._patience
+        if self._waiting is None or self._waiting[0] != gap:
+            self._waiting = (gap, now)
+        return now - self._waiting[1] < self._patience
 
     def _joins(self, last: int, zxid: int) -> bool:
         """Nothing that may have been committed lies between."""

@@ -73,13 +73,13 @@ def decode(payload: bytes) -> Entry | None:
 
 
 def _parts(payload: bytes, place: int) -> list[Operation]:
-    """The operations of a multi; none if one of them was refused, as then all were.
+    """The operations of a multi; none if one of them was refused, as then none was done.
 
-    Those before the one that was refused are in the log as they were meant.
+    Those before the refused one are written as if they had been.
     """
-    found: list[Operation] = []
     (count,) = _INT.unpack_from(payload, place)
     place += 4
+    found: list[Operation] = []
     for _ in range(count):
         kind, length = _TWO.unpack_from(payload, place)
         if kind == _ERROR:

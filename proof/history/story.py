@@ -27,18 +27,18 @@ class Storyteller:
         self._cast = cast
         self._layout = layout
 
-    def lines(self, step: Step) -> Iterator[str]:
-        """What an entry did, a line for each znode."""
+    def lines(self, step: Step) -> Iterator[tuple[str, str]]:
+        """What an entry did: the path of each znode and a line on it; sessions have no path."""
         entry = step.entry
         head = self.head(entry)
         if isinstance(entry, SessionOpened):
-            yield f"{head} begins a session (timeout {entry.timeout / 1000:g} s)"
+            yield "", f"{head} begins a session (timeout {entry.timeout / 1000:g} s)"
         elif isinstance(entry, SessionClosed):
-            yield f"{head} ends its session"
+            yield "", f"{head} ends its session"
         for path, (before, after) in step.changes.items():
             words = self.change(path, before, after)
             if words:
-                yield f"{head} {words}"
+                yield path[len(self._layout.root) :], f"{head} {words}"
 
     def head(self, entry: Entry) -> str:
         """When and who."""
