@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import ILogObserver
 from twisted.python.logfile import LogFile
 
-from nodepool_tx import names
+from nodepool_tx import names, steady
 from nodepool_tx.assembly.core import Core, make_core
 from nodepool_tx.assembly.entrances import Entrances, make_entrances
 from nodepool_tx.assembly.sight import Sight, make_sight
@@ -60,6 +60,7 @@ def makeService(options: Options) -> Root:
     from twisted.internet import reactor
 
     names.install(reactor)
+    steady.install(reactor)
     return build(options, reactor)
 
 
