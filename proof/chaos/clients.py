@@ -49,11 +49,11 @@ class Surroundings(Protocol):
     """What clients need of the farm."""
 
     reactor: Any
-    tainted: set[str]
 
     def make_client(self, session_timeout: float = ...) -> ZookeeperClient: ...
 
-    def note(self, words: str) -> None: ...
+    def has_touched(self, path: str) -> bool:
+        """Chaos itself has ever done something to this znode, or below it."""
 
 
 class Zuul:
@@ -161,29 +161,21 @@ class Zuul:
         """Something was taken from us, by chaos itself or against all rules."""
         if self.lost:
             raise Died
-        if not self._farm.tainted.intersection(concerned):
+        if not any(self._farm.has_touched(path) for path in concerned):
             self._books.complain(f"{account} {words}")
         self._books.close(account, End.SPOILED)
 
     def _failed(self, account: Account, body: dict[str, Any]) -> None:
-        tainted = paths.request(account.request or "") in self._farm.tainted
+        tainted = self._farm.has_touched(paths.request(account.request or ""))
         if STATIC_LABELS.issuperset(account.labels) and not tainted:
-            self._books.complain(
-                f"{account} failed, though static nodes only have to be waited for: {body}"
-            )
+            self._books.complain(f"{account} failed, though static nodes can be waited for: {body}")
         self._end(account, End.FAILED)
 
     # -- waiting ---------------------------------------------------------
 
     async def _reprioritise(self, request: str) -> None:
         """As Zuul does it when a change moves in its queue: under the request's lock."""
-        lock = Lock(
-            self.client,
-            paths.request_lock(request),
-            self.name,
-            makepath=True,
-            clock=self._farm.reactor,
-        )
+        lock = Lock(self.client, paths.request_lock(request), self.name, makepath=True)
         path = paths.request(request)
         await until_connected(self.client)
         try:
@@ -243,18 +235,17 @@ class Zuul:
         fate = self._rng.random()
         try:
             if fate >= 0.04:
-                await self._requester.use(held, self._rng.uniform(0.0, 1.5))
+                for one in held:
+                    await self._write(one, state="in-use")
+                await self._pause(1.5)
                 if fate < 0.1:
                     await self._hold(held)
                 else:
                     for one in held:
-                        await self._requester.set_state(one, "used")
+                        await self._write(one, state="used")
         except Fault as e:
-            if all(one.lock.held for one in held):
-                return self._spoiled(
-                    account, f"lost a node: {e}", *(paths.node(one.id) for one in held)
-                )
-            raise Died from e
+            concerned = [paths.node(one.id) for one in held]
+            return self._spoiled(account, f"lost a node: {e}", *concerned)
         for one in held:
             await one.lock.release()
         return self._end(account, End.SERVED)

@@ -37,8 +37,8 @@ class ChaosFarm:
 
     :param directory: an empty one, for all logs and files but ZooKeeper's.
     :param note: takes a line of the story.
-    :ivar excuses: what was done to znodes by chaos, as long as it counts.
-    :ivar tainted: every path that was ever excused.
+    :ivar began: on the monotonic clock.
+    :ivar on_taint: is told of every path; :attr:`on_untaint` likewise.
     """
 
     def __init__(
@@ -53,8 +53,7 @@ class ChaosFarm:
         self.directory = directory
         self.note = note
         self.began = time.monotonic()
-        self.excuses: set[str] = set()
-        self.tainted: set[str] = set()
+        self._touched: set[str] = set()
         self.on_taint: Callable[[str], None] = lambda path: None
         self.on_untaint: Callable[[str], None] = lambda path: None
         self._count = launchers
@@ -135,14 +134,16 @@ class ChaosFarm:
 
     def taint(self, path: str) -> None:
         """The checker excuses what chaos itself has done to this znode, until it is gone."""
-        self.excuses.add(path)
-        self.tainted.add(path)
+        self._touched.add(path)
         self.on_taint(path)
 
     def untaint(self, path: str) -> None:
         """What happens to it from now on counts again."""
-        self.excuses.discard(path)
         self.on_untaint(path)
+
+    def has_touched(self, path: str) -> bool:
+        """Chaos itself has ever done something to this znode, or below it."""
+        return any(each == path or each.startswith(f"{path}/") for each in self._touched)
 
     # -- after faults ----------------------------------------------------
 
