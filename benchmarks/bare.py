@@ -143,6 +143,7 @@ class BareSession(Connection):
         except Exception as error:
             if not self.trouble.done():
                 self.trouble.set_exception(error)
+                self.trouble.exception()  # one of them is enough to be raised
 
     def _frame(self, frame: bytes) -> None:
         if not self._connected.done():

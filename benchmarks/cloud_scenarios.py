@@ -11,9 +11,10 @@ import time
 from typing import Any
 
 from benchmarks import requester, timed_turns
+from benchmarks.bench import CONNECTIONS, Bench, Numbers, percentile
 from benchmarks.clouds import LABEL, cloud_configuration, cloud_environment
+from benchmarks.crowd import load
 from benchmarks.daemons import CHECKOUT, TURNS, Daemon
-from benchmarks.scenarios import CONNECTIONS, Bench, Numbers, load, percentile
 
 SETTLING = 12.0
 """Seconds after which Nodepool 11's rounds of launches and deletions repeat themselves."""
@@ -25,12 +26,7 @@ async def cloud_jobs(bench: Bench, daemon: Daemon, clients: int, seconds: float)
     environ = cloud_environment(bench.folder)
     async with bench.launcher(daemon, config, environ) as (launcher, connection):
         await requester.use_one(connection, LABEL, requester.Ledger())
-        async with contextlib.AsyncExitStack() as stack:
-            connections = [
-                await stack.enter_async_context(await bench.connect())
-                for _ in range(min(clients, CONNECTIONS))
-            ]
-            done = await load(connections, LABEL, clients, seconds, SETTLING)
+        done = await load(bench, LABEL, clients, seconds, SETTLING)
         usage = launcher.usage()
     return {
         "jobs per second": done.jobs / done.seconds,

@@ -42,7 +42,7 @@ class Connection(asyncio.Protocol):
         self._session_timeout = timeout
         self._loop = asyncio.get_running_loop()
         self._connected: asyncio.Future[None] = self._loop.create_future()
-        self._waiting: deque[tuple[Any, asyncio.Future[Any]]] = deque()
+        self._waiting: deque[tuple[Any, Any]] = deque()
         self._watches: dict[str, asyncio.Future[None]] = {}
         self._received = bytearray()
         self._unsent = bytearray()
@@ -218,7 +218,8 @@ class Connection(asyncio.Protocol):
             self._pinger.cancel()
         gone = ConnectionGone(str(exc or "closed by the server"))
         lost = [reply for _, reply in self._waiting]
-        for future in [self._connected, *lost, *self._watches.values()]:
+        futures: list[asyncio.Future[None]] = [self._connected, *lost, *self._watches.values()]
+        for future in futures:
             if not future.done():
                 future.set_exception(gone)
                 future.exception()  # not everybody still listens

@@ -16,8 +16,8 @@ import attrs
 
 from benchmarks import bare, requester
 from benchmarks.bare import BareSession
+from benchmarks.bench import CONNECTIONS, Bench
 from benchmarks.connection import EPHEMERAL, SEQUENCE
-from benchmarks.scenarios import CONNECTIONS, Bench
 
 NODES = requester.NODES.encode()
 CONTENDER = b"/lock/" + b"0" * 32 + b"__lock__"
@@ -50,6 +50,7 @@ class Requester:
         self.asked_at: float | None = None
         """Since when it waits for an answer; None while it does not."""
         self.idle = True
+        self._withdrawn = False
         self._session = session
         self._ledger = ledger
         self._changed = changed
@@ -68,7 +69,7 @@ class Requester:
 
     def withdraw(self) -> None:
         """Do not ask again, and delete the request if it is not answered."""
-        self.stopping = True
+        self.stopping = self._withdrawn = True
         if self.asked_at is not None and self._request:
             self._changed.pop(self._request, None)
             self.asked_at, self.idle = None, True
@@ -80,7 +81,7 @@ class Requester:
 
     def _asked(self, reply: bytes) -> None:
         self._request = bare.created(reply)
-        if self.stopping:
+        if self._withdrawn:
             self.withdraw()
             return
         self._changed[self._request] = self
@@ -93,7 +94,7 @@ class Requester:
 
     def _gone(self) -> None:
         """:raises HandOutError: if it was not us who deleted the request."""
-        if not self.stopping:
+        if not self._withdrawn:
             raise requester.HandOutError(f"request {self._request.decode()} is gone")
 
     def _looked(self, watch: bytes, reply: bytes) -> None:
@@ -181,6 +182,42 @@ class Requester:
             self.start()
 
 
+async def surge(bench: Bench, label: str, requests: int, limit: float) -> Surge:
+    """So many requests at once, each for one job.
+
+    :param limit: seconds after which it is given up.
+    :raises HandOutError: not all were served by then.
+    """
+    ledger = requester.Ledger()
+    async with bare_sessions(bench, CONNECTIONS) as sessions:
+        everyone = _requesters(sessions, ledger, requests, label, pipelined=False)
+        await requester.make_path(sessions[0], requester.REQUESTS)
+        started = time.perf_counter()
+        for each in everyone:
+            each.start()
+        for each in everyone:
+            each.stopping = True
+        answered = 0.0
+        while not all(each.idle for each in everyone):
+            await _let_work(sessions, 0.01)
+            elapsed = time.perf_counter() - started
+            if not answered and all(each.asked_at is None for each in everyone):
+                answered = elapsed
+            if elapsed > limit:
+                raise requester.HandOutError(f"{len(ledger.waits)} of {requests} were served")
+        ended = time.perf_counter()
+    return Surge(answered, ended - started, tuple(ledger.waits))
+
+
+@attrs.frozen
+class Surge:
+    """Seconds until all were answered and all were done, and how long each waited."""
+
+    answered: float
+    done: float
+    waits: tuple[float, ...]
+
+
 @attrs.frozen
 class Load:
     """What clients got done."""
@@ -217,15 +254,9 @@ async def load(
     """
     ledger = requester.Ledger()
     async with bare_sessions(bench, min(clients, CONNECTIONS)) as sessions:
-        everyone: list[Requester] = []
-        for number, session in enumerate(sessions):
-            changed: dict[bytes, Requester] = {}
-            session.on_event = functools.partial(_tell, changed)
-            everyone += [
-                Requester(session, ledger, changed, label, pipelined)
-                for _ in range(number, clients, len(sessions))
-            ]
+        everyone = _requesters(sessions, ledger, clients, label, pipelined)
         watched = [*sessions, *others]
+        await requester.make_path(sessions[0], requester.REQUESTS)
         for each in everyone:
             each.start()
         await _let_work(watched, before)
@@ -245,6 +276,25 @@ async def load(
                 raise requester.HandOutError("clients do not come to an end")
             await _let_work(watched, 0.02)
     return Load(ended - started, jobs, tuple(waits))
+
+
+def _requesters(
+    sessions: Sequence[BareSession],
+    ledger: requester.Ledger,
+    count: int,
+    label: str,
+    pipelined: bool,
+) -> list[Requester]:
+    """So many, shared out among the sessions."""
+    everyone: list[Requester] = []
+    for number, session in enumerate(sessions):
+        changed: dict[bytes, Requester] = {}
+        session.on_event = functools.partial(_tell, changed)
+        everyone += [
+            Requester(session, ledger, changed, label, pipelined)
+            for _ in range(number, count, len(sessions))
+        ]
+    return everyone
 
 
 def _tell(changed: dict[bytes, Requester], kind: int, path: bytes) -> None:

@@ -22,10 +22,12 @@ import statistics
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
-from twisted.logger import LogEvent, globalLogBeginner, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogBeginner, globalLogPublisher
+from zope.interface import implementer
 
 from benchmarks.day_world import MIDNIGHT, TENANT_LIMITS, Outcome, Wish, World
 from nodepool_tx.model import NodeState
@@ -38,6 +40,7 @@ DEMAND = (3, 2, 2, 2, 2, 3, 4, 6, 8, 10, 11, 11, 10, 11, 12, 12, 11, 10, 8, 7, 6
 """How much is asked for in each hour, beginning at midnight."""
 OUTAGE = (14, 15, "cloud-4")
 """From which hour to which, and where."""
+T = TypeVar("T")
 LABELS = (("small", 50), ("medium", 30), ("large", 15), ("arm", 5))
 TENANTS = ((0, 30), (1, 25), (2, 20), (3, 15), (4, 6), (5, 4))
 SIZES = ((1, 86), (2, 10), (3, 3), (5, 1))
@@ -51,6 +54,11 @@ class Broken(Exception):
     """Something is not as it should be; the text says what."""
 
 
+@implementer(ILogObserver)
+def _unprinted(event: LogEvent) -> None:
+    """Nobody reads it."""
+
+
 def wishes(chance: Random, requests: int) -> list[tuple[float, Wish]]:
     """What is asked for, and when, in seconds from midnight."""
     hour = 3600.0 * requests / REQUESTS
@@ -60,16 +68,23 @@ def wishes(chance: Random, requests: int) -> list[tuple[float, Wish]]:
         place = chance.uniform(0, ends[-1])
         index = bisect.bisect_right(ends, place)
         share = (place - (ends[index] - DEMAND[index])) / DEMAND[index]
-        (label,) = chance.choices(*zip(*LABELS, strict=True))
-        (size,) = chance.choices(*zip(*SIZES, strict=True))
+        label = _drawn(chance, LABELS)
+        size = _drawn(chance, SIZES)
         seconds = min(7200.0, chance.lognormvariate(6.2, 0.8))
-        (tenant,) = chance.choices(*zip(*TENANTS, strict=True))
+        tenant = _drawn(chance, TENANTS)
         wish = Wish((label,) * size, f"tenant-{tenant}", seconds)
         found.append(((index + share) * hour, wish))
     found.sort(key=lambda each: each[0])
     return found
 
 
+def _drawn(chance: Random, weighed: Sequence[tuple[T, int]]) -> T:
+    """One of these, each as often as it weighs."""
+    values, weights = [value for value, _ in weighed], [weight for _, weight in weighed]
+    return chance.choices(values, weights)[0]
+
+
+@implementer(ILogObserver)
 class Day:
     """The day, and those who watch it.
 
@@ -85,13 +100,14 @@ class Day:
         self._unknown: dict[tuple[str, str], float] = {}
         #: The most nodes there were at a time, and the most requests that waited.
         self.most_nodes = self.most_waiting = 0
-        globalLogPublisher.addObserver(self._on_event)
+        globalLogPublisher.addObserver(self)
 
     def close(self) -> None:
         """Watch no more."""
-        globalLogPublisher.removeObserver(self._on_event)
+        globalLogPublisher.removeObserver(self)
 
-    def _on_event(self, event: LogEvent) -> None:
+    def __call__(self, event: LogEvent) -> None:
+        """Keep what fails."""
         if event.get("log_failure") is not None:
             self.failures.append(event)
 
@@ -252,7 +268,7 @@ def main() -> int:
             {**os.environ, "PYTHONHASHSEED": "0"},
         )
     # Nothing is printed; what fails ends the day.
-    globalLogBeginner.beginLoggingTo([lambda event: None], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([_unprinted], redirectStandardIO=False)
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     started, before = time.perf_counter(), _peak()

@@ -195,7 +195,8 @@ class World:
 
     def stop(self) -> Deferred[Any]:
         """Stop the launcher in order."""
-        return self.root.stopService()
+        stopped: Deferred[Any] = self.root.stopService()
+        return stopped
 
 
 def _between(chance: Random, low: float, high: float) -> Any:

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 
 from benchmarks import counted
+from benchmarks.bench import Bench, registered
 from benchmarks.cached_venvs import NODEPOOL, environment
+from benchmarks.crowd import load
 from benchmarks.daemons import OURS, REFERENCE, Daemon, Endpoint, StaticNodes, zookeeper
-from benchmarks.scenarios import CONNECTIONS, Bench, load, registered
-
-WARMING = 5.0
-"""Nodepool 11 returns used nodes that often, in seconds."""
+from benchmarks.scenarios import WARMING
 
 
 async def describe(bench: Bench, daemon: Daemon, nodes: int, clients: int, seconds: float) -> str:
@@ -29,15 +27,11 @@ async def describe(bench: Bench, daemon: Daemon, nodes: int, clients: int, secon
     server, marks = bench.endpoint.server, list[counted.Mark]()
     async with bench.static_launcher(daemon, [StaticNodes("only", nodes)]) as (launcher, watching):
         await registered(launcher, watching, nodes)
-        async with contextlib.AsyncExitStack() as stack:
-            connections = [
-                await stack.enter_async_context(await bench.connect()) for _ in range(CONNECTIONS)
-            ]
 
-            def note() -> None:
-                marks.append(counted.mark(bench.endpoint))
+        def note() -> None:
+            marks.append(counted.mark(bench.endpoint))
 
-            done = await load(connections, "only", clients, seconds, WARMING, note)
+        done = await load(bench, "only", clients, seconds, WARMING, note)
     first, last = marks
     roles = {
         f"{daemon.name}, the launcher": last.packets.keys() - bench.sessions,

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bench import Numbers
 from benchmarks.measured import MEBIBYTE, Results
-from benchmarks.scenarios import Numbers
 
 _PANELS: tuple[tuple[str, tuple[tuple[str, str, str], ...], float, bool], ...] = (
     (

@@ -21,9 +21,10 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from benchmarks import requester
+from benchmarks.bench import Bench, Numbers, percentile, registered
+from benchmarks.crowd import load
 from benchmarks.daemons import CHECKOUT, OURS_TURNS, TURNS, Launcher, StaticNodes, configuration
 from benchmarks.daemons import zookeeper as start_zookeeper
-from benchmarks.scenarios import CONNECTIONS, Bench, Numbers, load, percentile, registered
 
 NODES = 100
 CLIENTS = 50
@@ -107,12 +108,7 @@ async def run(bench: Bench, streams: int, seconds: float, jobs: int) -> Numbers:
         with watched(launcher, streams) as watchers:
             single = await at_random(bench, jobs)
             before, heard = launcher.usage(), watchers.received() if watchers else 0
-            async with contextlib.AsyncExitStack() as stack:
-                connections = [
-                    await stack.enter_async_context(await bench.connect())
-                    for _ in range(CONNECTIONS)
-                ]
-                done = await load(connections, "only", CLIENTS, seconds, 2.0)
+            done = await load(bench, "only", CLIENTS, seconds, 2.0)
             used = launcher.usage()
             heard = watchers.received() - heard if watchers else 0
         turns = [

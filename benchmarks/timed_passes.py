@@ -30,7 +30,7 @@ def watch(file: Path) -> None:
 def main() -> None:
     """The program."""
     watch(Path(sys.argv.pop(1)))
-    run()  # type: ignore[no-untyped-call]
+    run()
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def main() -> None:
     from twisted.internet import reactor
 
     watch(reactor, notes)
-    run()  # type: ignore[no-untyped-call]
+    run()
 
 
 if __name__ == "__main__":

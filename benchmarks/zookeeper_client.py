@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from kazoo.client import KazooClient
-from twisted.internet import reactor, task
+from twisted.internet import reactor as installed_reactor
+from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
@@ -31,6 +32,7 @@ PATH = "/bench"
 #: The server's compiler left alone and more memory: this is not a test.
 JVM = ("-Xms256m", "-Xmx512m", "-Dzookeeper.forceSync=no", "-Dzookeeper.jmx.log4j.disable=true")
 
+reactor: Any = installed_reactor
 Call = Callable[[], "Deferred[Any]"]
 
 
