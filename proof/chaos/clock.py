@@ -6,7 +6,6 @@ program `faketime`, which would stand between us and the signals that are sent.
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import pathlib
 
@@ -57,8 +56,9 @@ class FakedClock:
         new.replace(self._file)
 
     @staticmethod
-    def clean(pid: int) -> None:
-        """Remove what the library leaves behind of a process that has ended."""
-        for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
-            with contextlib.suppress(FileNotFoundError):
-                (_SHARED_MEMORY / name).unlink()
+    def clean() -> None:
+        """Remove what the library leaves behind of processes that have ended."""
+        for left in _SHARED_MEMORY.glob("*faketime_*"):
+            pid = left.name.rpartition("_")[2]
+            if pid.isdigit() and not pathlib.Path(f"/proc/{pid}").exists():
+                left.unlink(missing_ok=True)

@@ -26,23 +26,6 @@ _HASTE = {
 }
 
 
-class _Process(LauncherProcess):
-    """Remembers its lives, for what they leave behind."""
-
-    def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
-        self.pids: list[int] = []
-
-    def start(self) -> None:
-        super().start()
-        self.pids.append(self.pid)
-
-    @property
-    def status(self) -> int | None:
-        """How it ended, if it has been started and has ended."""
-        return None if self._process is None else self._process.poll()
-
-
 class ChaosLauncher:
     """One launcher, not started, with a configuration."""
 
@@ -60,7 +43,7 @@ class ChaosLauncher:
         self.proxies: Sequence[Proxy] = [Proxy(reactor, server.port) for server in ensemble.servers]
         directory.mkdir()
         self._clock = FakedClock(directory / "clock")
-        self.process = _Process(
+        self.process = LauncherProcess(
             directory,
             environ={
                 **_HASTE,
@@ -99,6 +82,5 @@ class ChaosLauncher:
     async def stop(self) -> None:
         """End it, and all that belongs to it."""
         self.process.leave_nothing()
-        for pid in self.process.pids:
-            self._clock.clean(pid)
+        self._clock.clean()
         await gatherResults([proxy.stop() for proxy in self.proxies])

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -120,13 +121,14 @@ class Rest:
         everything = self._farm.configs.everything()
         for launcher in self._farm.launchers:
             launcher.write(everything)
-        found = await self._until(CLIENTS, self._requests)
+        found = await self._until("all requests have ended", CLIENTS, self._requests)
         if found:
             return _some([f"in {CLIENTS:g} s did not end: {each}" for each in found])
         for config in (everything, final):
             for launcher in self._farm.launchers:
                 launcher.write(config)
-            found = await self._until(QUIET, lambda: differences(self._farm, config))  # noqa: B023
+            look = partial(differences, self._farm, config)
+            found = await self._until("all is as configured", QUIET, look)
             if found:
                 return _some([f"in {QUIET:g} s not put right: {each}" for each in found])
         return await self._check()
@@ -143,14 +145,19 @@ class Rest:
         return found or ["clients are still at work"]
 
     async def _until(
-        self, seconds: float, look: Callable[[], Awaitable[Sequence[str]]]
+        self, what: str, seconds: float, look: Callable[[], Awaitable[Sequence[str]]]
     ) -> Sequence[str]:
         """What is still wrong after so long, or nothing."""
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
+        last: Sequence[str] = ()
         while True:
             found = await look()
-            if not found or time.monotonic() > deadline:
+            spent = time.monotonic() - began
+            if not found:
+                self._farm.note(f"{what} after {spent:.1f} s; last was {_some(list(last))[:1]}")
+            if not found or spent > seconds:
                 return found
+            last = found
             self._keep_checking()
             await deferLater(self._farm.reactor, 0.3)
 

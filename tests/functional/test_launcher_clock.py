@@ -16,7 +16,8 @@ class Clocks(CloudScene):
         daemon = self.cloud_launcher(
             self.config(provider("sky", label("small"))), environ=clock.environ
         )
-        self.addCleanup(lambda: clock.clean(pid))
+        self.addCleanup(clock.clean)
+        self.addCleanup(daemon.leave_nothing)
         pid = daemon.pid
         crowd = self.crowd(await self.requester(), 4, [["small"]])
         await self.until_served(crowd, 4)
