@@ -14,7 +14,7 @@ from xdist.scheduler import LoadFileScheduling
 
 _OPENSTACK = "tests/functional/openstack/"
 #: Folders whose tests wait for servers, those that take longest first.
-_LONG = (_OPENSTACK, "tests/functional/", "tests/interop/", "tests/property/")
+_LONG = (_OPENSTACK, "tests/functional/", "tests/interop/", "tests/proof/", "tests/property/")
 
 
 class _ByFile(LoadFileScheduling):  # type: ignore[misc]
