@@ -20,7 +20,10 @@ _INTERVAL = 0.5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a history; the exit status is 1 if it was to be checked and breaks a rule."""
+    """Print a history; the exit status is 1 if it was to be checked and breaks a rule.
+
+    Rules know nothing of what purged logs made, and may be wrong about it.
+    """
     options = _parser().parse_args(arguments)
     cast, layout = Cast(), Layout(options.root)
     teller = Storyteller(cast, layout)
@@ -35,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rules = ALL_RULES if options.check else ()
     checker = Checker(log, cast, rules, root=options.root, told=None if options.quiet else tell)
     violations = 0
+    noted = False
     try:
         while True:
             for violation in checker.step():
@@ -42,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"VIOLATION of {violation.rule} in {violation.zxid:x}: {violation.words}")
                 for line in checker.trail(violation):
                     print(f"    {line}")
+            if not log.whole and not noted:
+                noted = True
+                print("note: older logs were purged; what they made is not known", file=sys.stderr)
             if not options.follow:
                 break
             sys.stdout.flush()

@@ -5,13 +5,32 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
+import attrs
+
 from proof.history.acts import Act
 from proof.history.cast import Role
 
 __all__ = ["Excuses"]
 
-#: Milliseconds after which everybody knows that somebody was removed from a line for a lock.
+#: Milliseconds for which a lock is excused that somebody was removed from the line for.
 DISTURBED = 10_000
+#: The same as long as whoever was removed has neither ended nor come back: it may be frozen.
+UNAWARE = 120_000
+
+
+@attrs.define
+class _Disturbance:
+    """Somebody was removed from the line for a lock.
+
+    :ivar milliseconds: when.
+    :ivar unaware: the sessions that may not know yet.
+    """
+
+    milliseconds: int
+    unaware: set[int] = attrs.field(factory=set)
+
+    def lasts(self, now: int) -> bool:
+        return now < self.milliseconds + (UNAWARE if self.unaware else DISTURBED)
 
 
 class Excuses:
@@ -22,7 +41,7 @@ class Excuses:
         self._tainted: dict[str, bool] = {}
         #: Path -> the moment (milliseconds since 1970) from which it counts again.
         self._put_right: dict[str, int] = {}
-        self._disturbed: dict[str, int] = {}
+        self._disturbed: dict[str, _Disturbance] = {}
 
     def taint(self, path: str) -> None:
         """Excuse a znode and what is below it until it is gone."""
@@ -44,7 +63,9 @@ class Excuses:
             return
         for lock, before, after in act.contenders():
             if before is not None and after is None and before.owner != act.session:
-                self._disturbed[lock] = now + DISTURBED
+                since = self._disturbed.setdefault(lock, _Disturbance(now))
+                since.milliseconds = now
+                since.unaware.add(before.owner)
         if act.author.role is Role.CHAOS:
             for touched in (*act.nodes, *act.requests):
                 if touched.after is not None:
@@ -53,7 +74,7 @@ class Excuses:
     def excuse(self, paths: Iterable[str], milliseconds: int) -> bool:
         """One of these is tainted, or a lock that somebody was just removed from."""
         return any(
-            self._disturbed.get(path, 0) > milliseconds
+            (path in self._disturbed and self._disturbed[path].lasts(milliseconds))
             or any(path == each or path.startswith(each + "/") for each in self._tainted)
             for path in paths
         )
@@ -68,6 +89,16 @@ class Excuses:
                 elif seen or act.step.before(path) is not None:
                     del self._tainted[path]
         if self._disturbed:
-            now = act.entry.milliseconds
-            for lock in [lock for lock, until in self._disturbed.items() if until <= now]:
-                del self._disturbed[lock]
+            self._calm(act)
+
+    def _calm(self, act: Act) -> None:
+        if not act.deliberate:
+            for disturbance in self._disturbed.values():
+                disturbance.unaware.discard(act.session)
+        for lock, _, after in act.contenders():
+            if after is not None and lock in self._disturbed:
+                self._disturbed[lock].unaware.discard(after.owner)
+        now = act.entry.milliseconds
+        over = [lock for lock, each in self._disturbed.items() if not each.lasts(now)]
+        for lock in over:
+            del self._disturbed[lock]

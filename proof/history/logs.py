@@ -80,11 +80,16 @@ class CommittedLog:
         self._servers = [_Server(LogFollower(Path(each))) for each in directories]
         self._majority = len(self._servers) // 2 + 1
         self._told = 0
-        self._began = False
+        self._began: int | None = None
         self._patience = patience
         #: For what may lie between these two, and since when.
         self._waiting: tuple[tuple[int, int], float] | None = None
         self.missing: list[tuple[int, int]] = []
+
+    @property
+    def whole(self) -> bool:
+        """It began where a leader's count begins: nothing was purged before it was read."""
+        return self._began is None or self._began & _COUNT == 1
 
     def read(self) -> list[Entry]:
         """What was committed since the last call, in order."""
@@ -100,9 +105,11 @@ class CommittedLog:
             return []
         due = self._in_sequence(sorted(committed))
         for zxid in due:
-            if self._began and not follows(self._told, zxid):
+            if self._began is not None and not follows(self._told, zxid):
                 self.missing.append((self._told, zxid))
-            self._told, self._began = zxid, True
+            self._told = zxid
+            if self._began is None:
+                self._began = zxid
         for server in self._servers:
             server.pending = [each for each in server.pending if each[0].zxid > self._told]
         return [committed[zxid] for zxid in due]
@@ -147,7 +154,7 @@ class CommittedLog:
 
     def _joins(self, last: int, zxid: int) -> bool:
         """Nothing that may have been committed lies between."""
-        if not self._began and last == 0:
+        if self._began is None and last == 0:
             return True
         if not follows(last, zxid):
             return False

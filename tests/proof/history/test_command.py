@@ -72,3 +72,12 @@ def test_rules_are_applied_if_asked_for(
     assert status == 1
     assert lines[0].startswith("VIOLATION of lock in 2: session 5 wrote node 0000000001")
     assert lines[-1] == "2 transactions, 2 violations"
+
+
+def test_a_history_that_begins_in_the_middle_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Older logs are purged where farms run for long."""
+    Server(tmp_path).log(40, 41)
+    assert main([str(tmp_path)]) == 0
+    assert "older logs were purged" in capsys.readouterr().err

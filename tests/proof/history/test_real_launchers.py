@@ -41,27 +41,27 @@ class Launchers(Scene):
 
     @asynchronous
     async def test_they_break_no_rule(self) -> None:
-        """Two of them, one of which is killed, with thirty clients and an operator."""
+        """Two of them, one of which is killed, with twenty clients and an operator."""
         first = await self.serving(self.at_server(FARM))
         second = self.launcher(self.at_server(FARM))
         second.start()
         requester = await self.requester()
-        crowd = self.crowd(requester, 30, WISHES)
-        await self.until_served(crowd, 100)
+        crowd = self.crowd(requester, 20, WISHES)
+        await self.until_served(crowd, 50)
         self.nothing_found()
         held = await requester.obtain("small")
         await requester.use(held)
         await requester.set_state(held[0], "hold")
-        await self.until_served(crowd, 30)
+        await self.until_served(crowd, 20)
         await requester.give_back(held)
         first.kill()
-        await self.until_served(crowd, 100)
+        await self.until_served(crowd, 50)
         first.start()
-        await self.until_served(crowd, 100)
+        await self.until_served(crowd, 50)
         await crowd.finish()
         await self.until_all_free(slots(FARM))
         self.nothing_found()
-        self.assertGreater(self.checker.transactions, 1500)
+        self.assertGreater(self.checker.transactions, 1000)
         launchers = {
             self.cast.player(znode.creator).name
             for name in self.checker.tree.children(self.root + paths.NODES)

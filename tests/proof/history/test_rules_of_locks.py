@@ -154,7 +154,7 @@ def test_static_nodes_are_made_and_removed_by_their_owner() -> None:
 
 
 def test_what_chaos_does_is_excused_until_it_is_gone() -> None:
-    """And whoever lost a lock to it has some seconds to notice."""
+    """What launchers do with it meanwhile, that is."""
     play, ours = _with_node()
     chaos = play.session(Role.CHAOS)
     play.good(chaos, write(NODE, b"rubbish"))
@@ -162,10 +162,23 @@ def test_what_chaos_does_is_excused_until_it_is_gone() -> None:
     play.good(ours, remove(NODE_LOCK), remove(NODE))
     play.good(ours, create(NODE, static_node()))
     play.bad("lock", ours, write(NODE, static_node()))
-    play.good(chaos, remove(contender(paths.owner_lock("rack"))))
-    play.good(ours, create(paths.node("0000000009"), static_node(slot=9)))
-    last = create(paths.node("0000000010"), static_node(slot=10))
-    play.bad("owner", ours, last, after=MINUTE)
+
+
+def test_whoever_lost_a_lock_to_chaos_has_time_to_notice() -> None:
+    """Seconds, or longer if it does nothing at all: it may be frozen."""
+    owner = paths.owner_lock("rack")
+    nodes = [create(paths.node(f"{n:010d}"), static_node(slot=n)) for n in range(5)]
+    play = Play()
+    chaos, ours = play.session(Role.CHAOS), play.launcher("rack")
+    play.good(chaos, remove(contender(owner)))
+    play.good(ours, nodes[0], after=MINUTE)
+    play.bad("owner", ours, nodes[1], after=MINUTE)
+    play.good(ours, create(contender(owner, 1), ephemeral=True))
+    play.good(chaos, remove(contender(owner, 1)))
+    play.good(chaos, create(contender(owner, 2), ephemeral=True))
+    play.good(ours, create(contender(owner, 3), ephemeral=True))
+    play.good(ours, nodes[2])
+    play.bad("owner", ours, nodes[3], after=MINUTE)
 
 
 def test_nodepool_11_is_held_to_none_of_these() -> None:
