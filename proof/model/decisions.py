@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 
 from nodepool_tx.config.schema import Config
 from nodepool_tx.janitor import Janitor
-from nodepool_tx.model import Node, NodeRequest, NodeState, RequestState
+from nodepool_tx.model import Node, NodeState, RequestState
 from nodepool_tx.pools.selection import choose
 from nodepool_tx.pools.transactions import fulfil
 from nodepool_tx.providers.static.desired import Desired, DesiredNode, SlotKey
@@ -21,16 +21,17 @@ from nodepool_tx.providers.static.observed import HostFacts, HostState
 from nodepool_tx.providers.static.plan import Mode, Probe, Wait, fresh_node, plan
 from nodepool_tx.providers.static.slots import SlotIndex
 from nodepool_tx.providers.static.steps import StepRunner, Work
+from nodepool_tx.store import paths
 from proof.model.seen import (
     NO_RESERVATION,
     Begin,
     Operations,
-    Shown,
     all_asked_by,
     asked_by,
     nodes_in,
     request_in,
     reservations,
+    shown_in,
 )
 from proof.model.zookeeper import Tree
 
@@ -83,7 +84,7 @@ def fulfilments(
     request = request_in(tree, request_id)
     if request is None or request.state is not RequestState.REQUESTED or request_id in hidden:
         return ()
-    shown = Shown(tree, hidden, reserved)
+    shown = shown_in(tree, hidden, reserved)
 
     def candidates(backwards: bool) -> Callable[[str, int], Sequence[Node]]:
         def ask(label: str, at_most: int) -> Sequence[Node]:
@@ -118,7 +119,7 @@ def slot_changes(
     The machines are up and were looked at.
     """
     wanted = Desired({host.identity: host for host in desired})
-    shown = Shown(tree, reserved=reserved)
+    shown = shown_in(tree, reserved=reserved)
     slots = SlotIndex(PROVIDER, wanted, shown.nodes)
     slots.load(1)
     runner = StepRunner(shown.store, lambda: True)
@@ -146,7 +147,7 @@ def janitor_changes(
     What the last of them does only to what two sweeps have seen, it does here
     to what one has.
     """
-    shown = _WithBarrier(tree, hidden, reserved)
+    shown = shown_in(tree, hidden, reserved)
     janitor = Janitor(
         Clock(), shown.store, lambda: Config(), lambda: (), interval=60.0, lock_age=3600.0
     )
@@ -166,20 +167,12 @@ def janitor_changes(
     return tuple(dict.fromkeys(asks for duty in duties for asks in all_asked_by(duty)))
 
 
-class _WithBarrier(Shown):
-    async def barrier(self) -> None:
-        """The tables show it all already."""
-
-
+@lru_cache(maxsize=200_000)
 def returned(tree: Tree) -> bool:
     """Every node is free again, in nobody's hands."""
     return all(
         node.state is NodeState.READY
         and not node.allocated_to
-        and not tree.contenders(f"/nodepool/nodes/{node.id}/lock")
+        and not tree.contenders(paths.node_lock(node.id))
         for node in nodes_in(tree)
     )
-
-
-def unanswered(tree: Tree, request: NodeRequest) -> bool:
-    return request.state in (RequestState.REQUESTED, RequestState.PENDING)

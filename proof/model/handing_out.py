@@ -28,7 +28,7 @@ Design note: what is left out, and why nothing is lost
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nodepool_tx.model import Node
 from nodepool_tx.store import paths
@@ -47,7 +47,7 @@ from proof.model.rules import wrong_records, wrong_write
 from proof.model.seen import Operations, asked_again
 from proof.model.zookeeper import EMPTY, Operation, Refused, SessionGone, Tree, create
 
-__all__ = ["Flight", "HandingOut", "Launcher", "State", "doomed"]
+__all__ = ["Flight", "HandingOut", "Launcher", "Mutation", "State", "as_it_is", "doomed", "put"]
 
 
 class Flight(NamedTuple):
@@ -92,7 +92,7 @@ Mutation = Callable[[str, Operations], Operations]
 Split = Callable[[Flight], Flight]
 
 
-def _as_it_is(words: str, operations: Operations) -> Operations:
+def as_it_is(words: str, operations: Operations) -> Operations:
     return operations
 
 
@@ -118,7 +118,7 @@ class HandingOut:
         losses: int = 1,
         crashes: int = 1,
         revisions: int = 0,
-        mutation: Mutation = _as_it_is,
+        mutation: Mutation = as_it_is,
         split: Split = _whole,
         barrier: bool = True,
         name: str = "handing out",
@@ -166,7 +166,7 @@ class HandingOut:
             if tree is None:
                 tree, after = state.tree, step.refused
             words = f"client {number} {step.words}"
-            yield self._step(words, state, tree=tree, clients=_put(state.clients, number, after))
+            yield self._step(words, state, tree=tree, clients=put(state.clients, number, after))
         locking = ("locking", "accepting", "in-use", "used", "unlocking", "giving up")
         if state.losses and (client.phase in locking or client.revising):
             session = client.session + 10
@@ -177,13 +177,13 @@ class HandingOut:
                 f"the session of client {number} ends",
                 state,
                 tree=tree,
-                clients=_put(state.clients, number, lost),
+                clients=put(state.clients, number, lost),
                 losses=state.losses - 1,
             )
 
     def _of_launcher(self, state: State, number: int, launcher: Launcher) -> Iterator[Step[State]]:
         def become(words: str, after: Launcher, **changes: object) -> Step[State]:
-            launchers = _put(state.launchers, number, after)
+            launchers = put(state.launchers, number, after)
             return self._step(f"a launcher {words}", state, launchers=launchers, **changes)
 
         if not launcher.up:
@@ -287,7 +287,7 @@ class HandingOut:
             return ""
         if step.words.startswith("client"):
             client = before.clients[int(step.words.split()[1])]
-            return wrong_write(before.tree, after, client.session, {client.request})
+            return wrong_write(before.tree, after, client.session, client.request)
         return wrong_write(before.tree, after, LAUNCHERS)
 
     def is_good_end(self, state: State) -> bool:
@@ -309,11 +309,12 @@ def doomed(operations: Operations, tree: Tree) -> bool:
 def _never(operation: Operation, tree: Tree) -> bool:
     if operation.kind == "create" or operation.path.endswith("/lock"):
         return False
-    if operation.path.startswith(f"{paths.REQUEST_LOCKS}/"):
+    if operation.path.rpartition("/")[0] == paths.REQUEST_LOCKS:
         return False
     znode = tree.znodes.get(operation.path)
     return znode is None or operation.version not in (-1, znode.version)
 
 
-def _put(things: tuple[object, ...], number: int, thing: object) -> tuple[object, ...]:
+def put(things: tuple[object, ...], number: int, thing: object) -> tuple[Any, ...]:
+    """The same things, but for one of them."""
     return (*things[:number], thing, *things[number + 1 :])

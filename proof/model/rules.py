@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from functools import lru_cache
 
 from nodepool_tx.model import NODE_TRANSITIONS, NodeState, RequestState
 from nodepool_tx.store import paths
@@ -12,6 +12,7 @@ from proof.model.zookeeper import Tree
 __all__ = ["wrong_records", "wrong_write"]
 
 
+@lru_cache(maxsize=500_000)
 def wrong_records(tree: Tree) -> str:
     """What is wrong with the nodes and requests that there are; "" if nothing is.
 
@@ -49,14 +50,15 @@ def wrong_records(tree: Tree) -> str:
     return ""
 
 
-def wrong_write(before: Tree, after: Tree, session: int, mine: Collection[str] = ()) -> str:
+@lru_cache(maxsize=500_000)
+def wrong_write(before: Tree, after: Tree, session: int, mine: str = "") -> str:
     """What is wrong with what a session wrote; "" if nothing is.
 
     - Nothing is written whose lock another session holds.
     - States go only where the table of the model lets them.
 
-    :param mine: requests that the session may delete whoever works on them, as
-        they are its own.
+    :param mine: a request that the session may delete whoever works on it, as it
+        is its own.
     """
     if before is after:
         return ""
@@ -71,7 +73,7 @@ def wrong_write(before: Tree, after: Tree, session: int, mine: Collection[str] =
         is_node = parts[2] == "nodes"
         lock = paths.node_lock(record_id) if is_node else paths.request_lock(record_id)
         holder = before.holder(lock)
-        if old is not None and holder not in (0, session) and record_id not in mine:
+        if old is not None and holder not in (0, session) and record_id != mine:
             return f"session {session} writes {path}, whose lock session {holder} holds"
         if is_node and old is not None and new is not None:
             was, now = node_in(before, record_id), node_in(after, record_id)

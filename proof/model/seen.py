@@ -44,6 +44,7 @@ __all__ = [
     "nodes_in",
     "request_in",
     "reservations",
+    "shown_in",
 ]
 
 Operations = tuple[Operation, ...]
@@ -300,18 +301,41 @@ class Shown:
             cast(ZookeeperAPI, _Client()),
             self.nodes.has_lock_directory,
             self.requests.has_lock_directory,
-            _ignore,
-            _ignore,
-            _ignore,
+            _Nobody(),
+            _Nobody(),
+            _Nobody(),
         )
+
+    async def barrier(self) -> None:
+        """The tables show it all already."""
 
     @property
     def store(self) -> Store:
         return cast(Store, self)
 
 
-def _ignore(path: str, data: bytes, stat: ZnodeStat) -> None:
-    """The tables are filled anew for each decision."""
+@lru_cache(maxsize=20_000)
+def shown_in(
+    tree: Tree,
+    hidden: frozenset[str] = frozenset(),
+    reserved: frozenset[str] = frozenset(),
+    pools: tuple[str, ...] = (),
+) -> Shown:
+    """The tables that show a tree; nobody leaves a trace in them."""
+    registered = tuple(
+        PoolComponent(id=pool, name="main", provider_name="rack", hostname="host") for pool in pools
+    )
+    return Shown(tree, hidden, reserved, registered)
+
+
+class _Nobody:
+    """Follows no write: the tables are filled anew for each decision."""
+
+    def expect(self, path: str) -> None: ...
+
+    def offer(self, path: str, data: bytes, stat: ZnodeStat) -> None: ...
+
+    def settle(self, path: str) -> None: ...
 
 
 class _Reservations:

@@ -73,12 +73,15 @@ class SessionGone(Exception):
 class Tree:
     """All znodes, and the sessions; never changed, and equal to its like."""
 
-    __slots__ = ("_hash", "sessions", "znodes")
+    __slots__ = ("_below", "_contenders", "_hash", "sessions", "znodes")
 
     def __init__(self, znodes: Mapping[str, Znode], sessions: frozenset[int]) -> None:
         self.znodes = znodes
         self.sessions = sessions
         self._hash = hash((frozenset(znodes.items()), sessions))
+        # Asked again and again of the same tree.
+        self._below: dict[str, list[str]] = {}
+        self._contenders: dict[str, list[str]] = {}
 
     def __hash__(self) -> int:
         return self._hash
@@ -98,6 +101,12 @@ class Tree:
 
     def below(self, directory: str) -> list[str]:
         """Names right below a znode, in order."""
+        known = self._below.get(directory)
+        if known is None:
+            known = self._below[directory] = self._find_below(directory)
+        return known
+
+    def _find_below(self, directory: str) -> list[str]:
         prefix, depth = f"{directory}/", directory.count("/") + 1
         return sorted(
             path[len(prefix) :]
@@ -107,7 +116,11 @@ class Tree:
 
     def contenders(self, directory: str) -> list[str]:
         """Names of those who hold or want a lock, the holder first."""
-        return sorted(self.below(directory), key=lambda name: name.rpartition("_")[2])
+        known = self._contenders.get(directory)
+        if known is None:
+            queue = sorted(self.below(directory), key=lambda name: name.rpartition("_")[2])
+            known = self._contenders[directory] = queue
+        return known
 
     def holder(self, directory: str) -> int:
         """The session that holds a lock; 0 for nobody."""
