@@ -7,7 +7,7 @@ from random import Random
 from typing import TypeVar
 
 from kazoo.exceptions import KazooException
-from twisted.internet.defer import TimeoutError
+from twisted.internet.defer import DeferredLock, TimeoutError
 
 from proof.chaos.interface import Farm
 
@@ -41,6 +41,7 @@ class Harm:
 
     def __init__(self) -> None:
         self.over = False
+        self._mending = DeferredLock()
 
     async def strike(self, farm: Farm, rng: Random) -> None:
         """Do it; what comes too late, since it has been healed meanwhile, is undone at once.
@@ -59,10 +60,13 @@ class Harm:
     async def heal(self, farm: Farm) -> None:
         """Put it right; a second time does nothing more than the first."""
         self.over = True
+        await self._mending.acquire()
         try:
             await self.mend(farm)
         except (KazooException, TimeoutError) as e:
             farm.note(f"{self.name} is not healed: {e!r}")
+        finally:
+            self._mending.release()
 
     async def harm(self, farm: Farm, rng: Random) -> None:
         """Do it.
