@@ -102,10 +102,14 @@ class _Role(enum.Enum):
     COMPANION = enum.auto()
 
 
-class Offer(Protocol):
-    """Where the new state of a written znode goes, before the server tells."""
+class Follower(Protocol):
+    """What follows the written znodes: a :class:`~nodepool_tx.txzookeeper.treecache.TreeCache`."""
 
-    def __call__(self, path: str, data: bytes, stat: ZnodeStat) -> None: ...
+    def expect(self, path: str) -> None: ...
+
+    def offer(self, path: str, data: bytes, stat: ZnodeStat) -> None: ...
+
+    def settle(self, path: str) -> None: ...
 
 
 @attrs.define
@@ -153,14 +157,14 @@ class Change:
         client: ZookeeperAPI,
         node_has_lock_dir: Callable[[str], bool],
         request_has_lock_dir: Callable[[str], bool],
-        offer_node: Offer,
-        offer_request: Offer,
-        offer_fence: Offer,
+        nodes: Follower,
+        requests: Follower,
+        fences: Follower,
     ) -> None:
         self._client = client
         self._node_has_lock_dir = node_has_lock_dir
         self._request_has_lock_dir = request_has_lock_dir
-        self._offer = {"node": offer_node, "request": offer_request, "tenant": offer_fence}
+        self._followers = {"node": nodes, "request": requests, "tenant": fences}
         self._items: list[_Item] = []
         self._created: list[Node] = []
         self._fences: list[_Item] = []
@@ -286,6 +290,9 @@ class Change:
         while True:
             txn = self._client.transaction()
             operations = self._assemble(txn)
+            written = [item for item in (*self._items, *self._fences) if item.data is not None]
+            for item in written:
+                self._followers[item.what].expect(item.path)
             try:
                 results = await txn.commit()
             except TransactionFailed as failure:
@@ -295,6 +302,9 @@ class Change:
                 raise Uncertain(str(e) or type(e).__name__) from e
             else:
                 return self._settle(operations, results)
+            finally:
+                for item in written:
+                    self._followers[item.what].settle(item.path)
 
     def _assemble(self, txn: Transaction) -> list[_Operation]:
         operations: list[_Operation] = []
@@ -387,7 +397,7 @@ class Change:
                 item.settled(result)
             elif operation.role is _Role.DATA:
                 assert item.data is not None
-                self._offer[item.what](item.path, item.data, result)
+                self._followers[item.what].offer(item.path, item.data, result)
                 if item.release and item.lock is not None:
                     item.lock.released()
             elif operation.role is _Role.REMOVE_DATA and item.lock is not None:

@@ -215,9 +215,9 @@ class Store(Service):
             self.client,
             self.nodes.has_lock_directory,
             self.requests.has_lock_directory,
-            self._node_cache.offer,
-            self._request_cache.offer,
-            self._fence_cache.offer,
+            self._node_cache,
+            self._request_cache,
+            self._fence_cache,
         )
 
     def register(self, component: Component) -> Registration:

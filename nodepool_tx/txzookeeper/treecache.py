@@ -11,7 +11,9 @@ something happened, so the znode is read again; a read under way when its znode
 is deleted is void, whatever it says.
 
 Where a znode's data can come from elsewhere, an own write whose answer holds
-the new stat, ``mzxid`` decides which is newer.
+the new stat, ``mzxid`` decides which is newer.  While such a write is under way
+the znode is not read for an event: all that was told before the write's answer
+happened before it, and so is covered by what it wrote.
 
 When the connection breaks, events are lost.  The cache is *stale* until it has
 walked the tree again over the next connection; of that walk only the
@@ -148,6 +150,17 @@ class TreeCache:
     def reading(self) -> bool:
         """Something that an event told of is being read."""
         return self._reader.reading
+
+    def expect(self, path: str) -> None:
+        """An own write of a znode is under way, whose outcome comes by :meth:`offer`.
+
+        Call :meth:`settle` when it has, or when there will be none.
+        """
+        self._reader.expect(path)
+
+    def settle(self, path: str) -> None:
+        """The write is over: read the znode if it has changed without our being told to what."""
+        self._reader.settle(path)
 
     def offer(self, path: str, data: bytes, stat: ZnodeStat) -> None:
         """Take over an own write, known from its answer, before its event is read.

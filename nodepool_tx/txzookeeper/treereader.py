@@ -45,6 +45,17 @@ class _Read:
 
 
 @attrs.define(eq=False)
+class _Write:
+    """Own writes of a znode that are under way, at least one.
+
+    :ivar seen: the znode has changed, and nothing has shown to what.
+    """
+
+    under_way: int = 0
+    seen: bool = False
+
+
+@attrs.define(eq=False)
 class _Walk:
     """A walk under way: what is still to visit, and which answers it waits for."""
 
@@ -77,6 +88,7 @@ class TreeReader:
         self._wants_data = wants_data
         self._arrived = arrived
         self._reads: dict[str, _Read] = {}
+        self._writes: dict[str, _Write] = {}
         self._walk: _Walk | None = None
 
     def walk(self) -> None:
@@ -88,6 +100,8 @@ class TreeReader:
         """Let nothing count any more that was asked until now."""
         self._walk = None
         self._reads.clear()
+        for write in self._writes.values():
+            write.seen = False
 
     @property
     def reading(self) -> bool:
@@ -105,8 +119,25 @@ class TreeReader:
         walk = self._walk
         return len(walk.to_visit) + walk.under_way if walk is not None else 0
 
+    def expect(self, path: str) -> None:
+        """See :meth:`TreeCache.expect`."""
+        self._writes.setdefault(path, _Write()).under_way += 1
+
+    def settle(self, path: str) -> None:
+        """See :meth:`TreeCache.settle`."""
+        write = self._writes[path]
+        write.under_way -= 1
+        if not write.under_way:
+            del self._writes[path]
+        if write.seen:
+            write.seen = False
+            self._read(path)
+
     def offer(self, path: str, data: bytes, stat: ZnodeStat) -> None:
         """See :meth:`TreeCache.offer`."""
+        write = self._writes.get(path)
+        if write is not None:
+            write.seen = False
         known = self._tree.get(path)
         if known is None:
             read = self._reads.get(path)
@@ -127,10 +158,17 @@ class TreeReader:
             read = self._reads.get(path)
             if read is not None:
                 read.void, read.again = True, False
+            write = self._writes.get(path)
+            if write is not None:
+                write.seen = False
             self._tree.remove_tree(path)
         elif event.kind in (WatchKind.CREATED, WatchKind.CHANGED):
             if self._wants_data(path):
-                self._read(path)
+                write = self._writes.get(path)
+                if write is None or event.kind is WatchKind.CREATED or path in self._reads:
+                    self._read(path)
+                else:
+                    write.seen = True
             elif path not in self._tree:
                 self._tree.put(CachedZnode(path, None, None))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from kazoo.exceptions import (
     AuthFailedError,
+    BadVersionError,
     ConnectionClosedError,
     ConnectionLoss,
     NoAuthError,
@@ -563,6 +564,33 @@ class OfferTests(TreeCacheTestCase):
         ).addCallback(lambda _: shown.append(cache.get("/r/a").data))  # type: ignore[union-attr]
         self.settle()
         self.assertEqual(shown, [b"1"])
+        self.assertEqual(self.told, [("changed", "/r/a")])
+        self.assert_mirrors(cache)
+
+    def test_an_expected_write_is_not_read(self) -> None:
+        """What is known from the answer of an own write is not asked for."""
+        cache = self.cache()
+        self.inspector.requests.clear()
+        cache.expect("/r/a")
+        self.write(cache, b"1")
+        self.settle()
+        cache.settle("/r/a")
+        self.settle()
+        self.assertEqual(self.inspector.requests, {"set": 1})
+        self.assertEqual(self.told, [("changed", "/r/a")])
+        self.assert_mirrors(cache)
+
+    def test_an_expected_write_that_fails(self) -> None:
+        """Somebody else has written first: that is read when it is known."""
+        cache = self.cache()
+        cache.expect("/r/a")
+        self.inspector.set("/r/a", b"theirs")
+        failing = self.client.set("/r/a", b"mine", 1000)
+        self.settle()
+        self.failureResultOf(failing, BadVersionError)
+        self.assertEqual(self.told, [])
+        cache.settle("/r/a")
+        self.settle()
         self.assertEqual(self.told, [("changed", "/r/a")])
         self.assert_mirrors(cache)
 

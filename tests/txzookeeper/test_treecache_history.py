@@ -24,6 +24,7 @@ PATHS = ("/r", "/r/a", "/r/b", "/r/a/x", "/r/a/lock", "/r/a/lock/1", "/r/b/lock"
 actions = st.one_of(
     st.tuples(st.sampled_from(["create", "set", "delete", "delete_tree"]), st.sampled_from(PATHS)),
     st.tuples(st.sampled_from(["own create", "own set", "own delete"]), st.sampled_from(PATHS)),
+    st.tuples(st.sampled_from(["expected set", "mistaken set"]), st.sampled_from(PATHS)),
     st.tuples(st.sampled_from(["cut", "suspend"]), st.integers(0, 4)),
     st.tuples(st.sampled_from(["resume", "expire", "expire suspended", "barrier"]), st.none()),
     st.tuples(st.just("pass"), st.integers(1, 8)),
@@ -91,6 +92,11 @@ def act(
         client.set(argument, mark).addCallbacks(
             lambda stat: cache.offer(argument, mark, stat), lambda _: None
         )
+    elif kind in ("expected set", "mistaken set"):
+        cache.expect(argument)
+        client.set(argument, mark, -1 if kind == "expected set" else 1000).addCallbacks(
+            lambda stat: cache.offer(argument, mark, stat), lambda _: None
+        ).addBoth(lambda _: cache.settle(argument))
     elif kind == "own delete":
         client.delete(argument).addErrback(lambda _: None)
     elif kind == "cut":
