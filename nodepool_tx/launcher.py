@@ -14,7 +14,7 @@ from nodepool_tx import __version__
 from nodepool_tx.config.errors import ConfigErrors
 from nodepool_tx.config.schema import Config
 from nodepool_tx.events import Events, ReloadRefused
-from nodepool_tx.model import LauncherComponent
+from nodepool_tx.model import OURS, LauncherComponent
 from nodepool_tx.pools.registry import PoolRegistry
 from nodepool_tx.providers.ownership import Ownerships
 from nodepool_tx.reload import Reloader
@@ -108,7 +108,9 @@ class Presence(Service):
         self._store = store
         self._registry = registry
         self._ownerships = ownerships
-        self._component = LauncherComponent(kind="launcher", hostname=hostname, version=version)
+        self._component = LauncherComponent(
+            kind="launcher", hostname=hostname, version=version, extra=OURS
+        )
         self._registration: Registration | None = None
 
     @property

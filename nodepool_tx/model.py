@@ -19,6 +19,7 @@ import attrs
 __all__ = [
     "MIN_READY_REQUESTOR",
     "NODE_TRANSITIONS",
+    "OURS",
     "RETURNED_STATES",
     "ComponentState",
     "IllegalTransition",
@@ -34,10 +35,14 @@ __all__ = [
     "PoolComponent",
     "RequestState",
     "SortKey",
+    "is_ours",
 ]
 
 #: Who asks for the nodes that a launcher keeps in stock.
 MIN_READY_REQUESTOR = "NodePool:min-ready"
+
+#: What components of this program, of whatever version, have besides what Nodepool 11 writes.
+OURS: Mapping[str, Any] = {"program": "nodepool_tx"}
 
 #: Precedence, relative priority, submission order: smaller is served first.
 SortKey = tuple[str, float, str]
@@ -325,6 +330,11 @@ class PoolComponent:
 
 
 Component = LauncherComponent | PoolComponent
+
+
+def is_ours(component: Component) -> bool:
+    """Whether this program has registered it, in this process or another."""
+    return OURS.items() <= component.extra.items()
 
 
 class MaintenanceMode(str, enum.Enum):

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import attrs
 from twisted.internet.defer import Deferred, gatherResults
 
-from nodepool_tx.model import PoolComponent
+from nodepool_tx.model import OURS, PoolComponent
 from nodepool_tx.store.registration import Registration
 from nodepool_tx.store.store import Store
 
@@ -51,6 +51,7 @@ class PoolRegistry:
                 priority=priority,
                 paused=paused,
                 version=self._version,
+                extra=OURS,
             )
             self._registrations[provider, pool] = self._store.register(component)
             return component

@@ -65,9 +65,13 @@ class Tenure:
             self.catching_up.cancel()
             self.catching_up.run("catching up with the owner before", self._catch_up())
 
-    def _on_owner(self, held: bool) -> None:
+    def begin_anew(self) -> None:
+        """Somebody else may have looked after the provider until now: see what was done."""
         self.caught_up = False
         self.catch_up()
+
+    def _on_owner(self, held: bool) -> None:
+        self.begin_anew()
 
     async def _catch_up(self) -> None:
         try:

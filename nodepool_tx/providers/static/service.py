@@ -15,6 +15,7 @@ from nodepool_tx.providers.pooling import settings_of
 from nodepool_tx.providers.service import PooledProvider
 from nodepool_tx.providers.static.desired import Identity, desired_of
 from nodepool_tx.providers.static.handout import HandOut
+from nodepool_tx.providers.static.incumbent import Incumbent
 from nodepool_tx.providers.static.insight import StaticInsight
 from nodepool_tx.providers.static.plan import Mode
 from nodepool_tx.providers.static.reconciler import Reconciler
@@ -42,6 +43,7 @@ class StaticProviderService(PooledProvider):
         self._withdrawn = Withdrawn(
             config.name, self._desired, store.maintenance, clock, self._on_withdrawn
         )
+        self._incumbent = Incumbent(config.name, clock, store.components, self._on_incumbent)
         self._reconciler = Reconciler(
             config.name,
             self._desired,
@@ -63,7 +65,11 @@ class StaticProviderService(PooledProvider):
             self._withdrawn.why,
         )
         self._insight = StaticInsight(
-            self._desired, self._reconciler, clock, self._withdrawn.why, lambda: self.owner
+            self._desired,
+            self._reconciler,
+            clock,
+            self._withdrawn.why,
+            lambda: self.owner and not self._incumbent.why,
         )
         self._make_pools((settings_of(config, pool) for pool in config.pools), self._insight)
 
@@ -71,6 +77,7 @@ class StaticProviderService(PooledProvider):
 
     def _prepare(self) -> None:
         self._withdrawn.start()
+        self._incumbent.start()
 
     def _begin(self) -> None:
         self._handout.open()
@@ -84,6 +91,7 @@ class StaticProviderService(PooledProvider):
         """End all looks, let transactions under way end by themselves."""
         self._stop_following()
         self._withdrawn.stop()
+        self._incumbent.stop()
         ended = self._quiesce()
         self._reconciler.hosts.cancel()
         self._handout.cancel()
@@ -95,6 +103,11 @@ class StaticProviderService(PooledProvider):
 
     def _emptied(self) -> bool:
         return not len(self._reconciler.slots) and self._reconciler.settled
+
+    # -- what it may do --------------------------------------------------
+
+    def _may_look_after(self) -> bool:
+        return super()._may_look_after() and not self._incumbent.why
 
     # -- what wakes it ---------------------------------------------------
 
@@ -112,6 +125,10 @@ class StaticProviderService(PooledProvider):
         self._handout.release_all()
         self._reconciler.forget_hosts()
         self._look_again()
+
+    def _on_incumbent(self) -> None:
+        """Somebody who does not know the owner lock looks after the machines, or no longer."""
+        self._tenure.begin_anew()
 
     def _on_withdrawn(self, machines: Iterable[Identity]) -> None:
         """An operator took these out of service, or returned them."""
@@ -159,5 +176,9 @@ class StaticProviderService(PooledProvider):
         return self._status(
             ((task.what, task.since) for task in under_way),
             self._details(),
-            self._withdrawn.lines(),
+            (*self._withdrawn.lines(), *self._left_alone()),
         )
+
+    def _left_alone(self) -> tuple[str, ...]:
+        why = self._incumbent.why
+        return (f"the machines are left alone: {why}",) if why else ()
