@@ -363,8 +363,8 @@ def decode_image_build(
 
 def encode_image_build(build: ImageBuild) -> bytes:
     out = {key: getattr(build, key) for key in _BUILD_KEYS}
-    out |= {"state": build.state.value, "formats": ",".join(sorted(build.formats))}
-    absent = {key for key in _BUILD_OPTIONAL_KEYS if out[key] in (None, "")}
+    out |= {"state": build.state.value, "formats": ",".join(sorted(build.formats)) or None}
+    absent = {key for key in _BUILD_OPTIONAL_KEYS if out[key] is None}
     known = {key: value for key, value in out.items() if key not in absent}
     return json.dumps({**known, **build.extra}).encode()
 

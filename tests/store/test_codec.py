@@ -23,9 +23,11 @@ from nodepool_tx.model import (
 from nodepool_tx.store.codec import (
     Unreadable,
     decode_component,
+    decode_image_build,
     decode_node,
     decode_request,
     encode_component,
+    encode_image_build,
     encode_node,
     encode_request,
 )
@@ -356,3 +358,13 @@ def test_priorities_that_cannot_be_sorted(number: float) -> None:
     """A queue needs an order: what has none is no priority."""
     with pytest.raises(Unreadable):
         decode_request("200-1", as_bytes({**REQUEST, "relative_priority": number}))
+
+
+def test_a_builder_without_a_name_is_not_none() -> None:
+    """What was written as an empty text is written as one again, and no formats not at all."""
+    data = b'{"state": "ready", "state_time": 1, "builder": "", "formats": ""}'
+    build = decode_image_build("i", "b", data)
+    assert (build.builder, build.builder_id, build.formats) == ("", None, ())
+    written = json.loads(encode_image_build(build))
+    assert written["builder"] == ""
+    assert set(written) & {"builder_id", "formats"} == set()
