@@ -46,6 +46,8 @@ def attributes(kind, thing):
 
 def parsed(kind, text):
     """What it makes of data; a text is the name of what goes wrong."""
+    if kind in COMPONENTS:
+        return COMPONENTS[kind].fromDict(None, "", json.loads(text)).content
     thing = CLASSES[kind]()
     try:
         thing.updateFromDict(json.loads(text))
@@ -63,7 +65,14 @@ class Program:
 
     def serialize(self, records):
         """The data of things that are made with these fields."""
-        return [made(kind, fields).serialize().decode() for kind, fields in records]
+        return [self._serialized(kind, fields) for kind, fields in records]
+
+    def _serialized(self, kind, fields):
+        if kind not in COMPONENTS:
+            return made(kind, fields).serialize().decode()
+        component = COMPONENTS[kind](None, fields["hostname"])
+        component.content.update(fields)
+        return json.dumps(component.content, sort_keys=True)
 
     def parse(self, records):
         return [parsed(kind, text) for kind, text in records]
