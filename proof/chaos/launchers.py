@@ -13,7 +13,7 @@ from tests.functional.launcher.process import LauncherProcess
 from tests.servers.proxy import Proxy
 from tests.servers.zookeeper import Ensemble
 
-__all__ = ["ChaosLauncher"]
+__all__ = ["ChaosLauncher", "at_ensemble"]
 
 #: Seconds after which a launcher's session ends that is not heard of.
 SESSION = 3
@@ -24,6 +24,12 @@ _HASTE = {
     "NODEPOOL_LOCK_CLEANUP": "10",
     "NODEPOOL_STATS_INTERVAL": "5",
 }
+
+
+def at_ensemble(config: Mapping[str, Any], ports: Sequence[int]) -> dict[str, Any]:
+    """The configuration with ZooKeeper's servers on these ports of loopback."""
+    servers = [{"host": "127.0.0.1", "port": port} for port in ports]
+    return {**config, "zookeeper-servers": servers, "zookeeper-timeout": SESSION}
 
 
 class ChaosLauncher:
@@ -69,15 +75,7 @@ class ChaosLauncher:
             self.process.write(config)
             return
         self.configuration = config
-        self.process.write(
-            {
-                **config,
-                "zookeeper-servers": [
-                    {"host": "127.0.0.1", "port": proxy.port} for proxy in self.proxies
-                ],
-                "zookeeper-timeout": SESSION,
-            }
-        )
+        self.process.write(at_ensemble(config, [proxy.port for proxy in self.proxies]))
 
     async def stop(self) -> None:
         """End it, and all that belongs to it."""
