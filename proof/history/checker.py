@@ -31,8 +31,8 @@ ALL_RULES: Sequence[Callable[[], Rule]] = (
     PromiseRule,
     FulfilledRule,
 )
-#: Violations whose trails are kept.
-_TRAILS = 100
+#: Violations whose trails are kept, the latest.
+_TRAILS = 1000
 
 
 class Checker:
@@ -69,8 +69,9 @@ class Checker:
     def step(self) -> list[Violation]:
         """Judge what was committed since the last call."""
         found: list[Violation] = []
-        for entry in self.log.read():
-            found += self.judge(entry)
+        while entries := self.log.read_some():
+            for entry in entries:
+                found += self.judge(entry)
         for last, zxid in self.log.missing[self._holes :]:
             words = f"the history has a hole between {last:x} and {zxid:x}"
             found.append(Violation("history", zxid, words, ()))
@@ -95,15 +96,18 @@ class Checker:
                 if self._excuses.excuse(violation.paths, entry.milliseconds):
                     continue
                 found.append(violation)
-                if len(self._kept) < _TRAILS:
-                    self._kept[violation] = self._trails.lines(violation.paths)
+                self._kept[violation] = self._trails.lines(violation.paths)
+                if len(self._kept) > _TRAILS:
+                    del self._kept[next(iter(self._kept))]
         self._excuses.after(act)
         return found
 
     def trail(self, violation: Violation) -> list[str]:
-        """What led to a violation: the last steps of the znodes concerned, up to it."""
-        kept = self._kept.get(violation)
-        return self._trails.lines(violation.paths) if kept is None else kept
+        """What led to a violation: the last steps of the znodes concerned, up to it.
+
+        Of violations long ago nothing is known any more.
+        """
+        return self._kept.get(violation, [])
 
     def taint(self, path: str) -> None:
         """Excuse what happens to a znode until it is gone; paths are those of the farm's clients.

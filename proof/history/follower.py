@@ -16,6 +16,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from io import RawIOBase
+from itertools import islice
 from pathlib import Path
 
 import attrs
@@ -62,6 +63,7 @@ class _File:
     :ivar first: the zxid in its name.
     :ivar place: of what follows the last good entry.
     :ivar last: zxid, place and checksum of that entry.
+    :ivar done: nothing will be appended any more.
     """
 
     path: Path
@@ -69,6 +71,7 @@ class _File:
     inode: int
     place: int = 0
     last: tuple[int, int, int] | None = None
+    done: bool = False
 
 
 class LogFollower:
@@ -89,8 +92,11 @@ class LogFollower:
         entries = (decode(raw.payload) for raw in self.appended().entries)
         return [entry for entry in entries if entry is not None]
 
-    def appended(self) -> Appended:
-        """As :meth:`read`, with what was refused, and with what was taken back."""
+    def appended(self, at_most: int | None = None) -> Appended:
+        """As :meth:`read`, with what was refused, and with what was taken back.
+
+        :param at_most: so many entries; the rest comes next time.
+        """
         present = self._present()
         cut = self._cut_by(present)
         known = {file.first for file in self._files}
@@ -98,8 +104,14 @@ class LogFollower:
         self._files += new
         entries: list[Raw] = []
         # A server goes on in a new file only when it is done with the one before.
-        for file in self._files[-1 - len(new) :]:
-            entries += _read(file)
+        for place, file in enumerate(self._files):
+            if file.done:
+                continue
+            left = None if at_most is None else at_most - len(entries)
+            entries += islice(_read(file), left)
+            if left is not None and len(entries) == at_most:
+                break
+            file.done = place + 1 < len(self._files)
         return Appended(cut, tuple(entries))
 
     def _present(self) -> list[tuple[int, Path, int, int]]:

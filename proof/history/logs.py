@@ -30,6 +30,8 @@ __all__ = ["CommittedLog", "LogFollower"]
 
 #: Seconds for which it is looked again for an entry that must be somewhere.
 PATIENCE = 2.0
+#: Entries of each server read at once.
+_AT_ONCE = 10_000
 #: The lower half of a zxid counts, the upper one says who led.
 _COUNT = (1 << 32) - 1
 
@@ -47,7 +49,7 @@ class _Server:
     run: int = 0
 
     def read(self, told: int) -> bool:
-        appended = self.log.appended()
+        appended = self.log.appended(_AT_ONCE)
         if appended.cut is not None:
             cut = appended.cut
             self.pending = [each for each in self.pending if each[0].zxid <= cut]
@@ -93,25 +95,39 @@ class CommittedLog:
 
     def read(self) -> list[Entry]:
         """What was committed since the last call, in order."""
-        entries = (decode(raw.payload) for raw in self.read_raw())
-        return [entry for entry in entries if entry is not None]
+        found: list[Entry] = []
+        while entries := self.read_some():
+            found += entries
+        return found
+
+    def read_some(self) -> list[Entry]:
+        """As :meth:`read`, but not too much at once; none if there is nothing left."""
+        while raws := self.read_raw():
+            decoded = (decode(raw.payload) for raw in raws)
+            if entries := [entry for entry in decoded if entry is not None]:
+                return entries
+        return []
 
     def read_raw(self) -> list[Raw]:
-        """As :meth:`read`, undecoded, with what was refused."""
-        for server in self._servers:
-            server.read(self._told)
+        """As :meth:`read_some`, undecoded, with what was refused."""
+        while True:
+            news = [server.read(self._told) for server in self._servers]
+            due = self._due()
+            if due or not any(news):
+                return due
+
+    def _due(self) -> list[Raw]:
         committed = self._committed()
-        if not committed:
-            return []
         due = self._in_sequence(sorted(committed))
         for zxid in due:
-            if self._began is not None and not follows(self._told, zxid):
-                self.missing.append((self._told, zxid))
-            self._told = zxid
             if self._began is None:
                 self._began = zxid
-        for server in self._servers:
-            server.pending = [each for each in server.pending if each[0].zxid > self._told]
+            elif not follows(self._told, zxid):
+                self.missing.append((self._told, zxid))
+            self._told = zxid
+        if due:
+            for server in self._servers:
+                server.pending = [each for each in server.pending if each[0].zxid > self._told]
         return [committed[zxid] for zxid in due]
 
     def _committed(self) -> dict[int, Raw]:
