@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from benchmarks.bench import Numbers
 from benchmarks.daemons import OURS, REFERENCE
 from benchmarks.findings import better
-from benchmarks.measured import BARE, Results
-from benchmarks.rows import Row, rate, seconds
+from benchmarks.measured import BARE, MEBIBYTE, Results
+from benchmarks.rows import Row, memory, seconds
 
 _LOGARITHMIC_FROM = 8.0
 """The ratio of largest to smallest from which a scale is logarithmic."""
@@ -25,9 +25,12 @@ def short(value: float) -> str:
 
 
 class Scale:
-    """Places for values."""
+    """Places for values.
 
-    def __init__(self, values: Sequence[float]) -> None:
+    :param unit: what round numbers are multiples of.
+    """
+
+    def __init__(self, values: Sequence[float], unit: float) -> None:
         most, least = max(values), min(value for value in values if value > 0)
         self.logarithmic = most / least > _LOGARITHMIC_FROM
         if self.logarithmic:
@@ -36,7 +39,7 @@ class Scale:
             decades = range(self._low, self._high + 1)
             self.ticks = [10.0**decade for decade in decades]
         else:
-            step = 10.0 ** math.floor(math.log10(most))
+            step = unit * 10.0 ** math.floor(math.log10(most / unit))
             step = next(s for s in (step / 5, step / 2, step, step * 2) if most / s <= 6)
             self._low, self._high = 0, math.ceil(most / step)
             self.ticks = [step * number for number in range(self._high + 1)]
@@ -61,7 +64,7 @@ def dots(results: Results, rows: Sequence[Row]) -> Iterable[str]:
     everything = [value for values in found.values() for value in values]
     if not any(everything):
         return
-    scale = Scale(everything)
+    scale = Scale(everything, MEBIBYTE if rows[0].text is memory else 1.0)
     classes = dict(zip(results.daemons, ("theirs", "ours"), strict=True))
     kind = "logarithmic scale, " if scale.logarithmic else ""
     kind += "more is better" if rows[0].more_is_better else "less is better"
@@ -70,14 +73,16 @@ def dots(results: Results, rows: Sequence[Row]) -> Iterable[str]:
     yield f"<span>{kind}</span></div>"
     for row in rows:
         title = html.escape(row.title.format(**results.sizes.named()), quote=False)
-        yield f'<div class="name">{title}</div>'
-        yield _track(results, row, scale, {classes[n]: found[row, n] for n in classes})
         ours, theirs = (
             row.text(results.median(row.scenario, name, row.number) or 0.0)
             for name in (OURS.name, REFERENCE.name)
         )
         times = better(results, row)
-        yield f'<div class="says"><b>{ours}</b> · Nodepool 11 {theirs} · {times}</div>'
+        yield (
+            f'<div class="said"><span class="name">{title}</span><span class="says">'
+            f"<b>{ours}</b> against {theirs}: {times}</span></div>"
+        )
+        yield _track(results, row, scale, {classes[n]: found[row, n] for n in classes})
     yield _axis(scale, rows[0])
     yield "</div>"
 
@@ -111,11 +116,17 @@ def _axis(scale: Scale, row: Row) -> str:
     every = 1 + len(scale.ticks) // 7
     for number, tick in enumerate(scale.ticks):
         if number % every == 0:
-            text = row.text(tick)
+            text = _tick(tick, row)
             place = scale.place(tick)
             anchor = "start" if place < 8 else "end" if place > 92 else "middle"
             labels.append(f'<text x="{place:.2f}%" y="14" text-anchor="{anchor}">{text}</text>')
     return f'<svg height="18" aria-hidden="true">{"".join(labels)}</svg>'
+
+
+def _tick(value: float, row: Row) -> str:
+    if row.text is seconds:
+        return f"{value:g} s" if value >= 1 else f"{value * 1000:g} ms"
+    return row.text(value)
 
 
 def processors(results: Results) -> Iterable[str]:
@@ -154,36 +165,41 @@ def processors(results: Results) -> Iterable[str]:
 
 def hours(found: Sequence[Numbers]) -> str:
     """How long requests waited in each hour of the simulated day, logarithmically."""
-    lines = (("median", "ours"), ("p95", "third"), ("p99", "theirs"))
-    names = {"median": "median", "p95": "95 %", "p99": "99 %"}
-    values = [max(hour[f"{name} wait s"], 0.1) for hour in found for name, _ in lines]
+    lines = (("median", "median", "ours"), ("p95", "95 %", "third"), ("p99", "99 %", "theirs"))
+    values = [max(hour[f"{name} wait s"], 0.1) for hour in found for name, *_ in lines]
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-    width, height, left, foot = 600.0, 200.0, 46.0, 22.0
+    high = max(high, low + 1)
+    top, deep = 16, 190
 
-    def point(hour: float, value: float) -> str:
-        across = left + (width - left) * hour / len(found)
-        up = (math.log10(max(value, 0.1)) - low) / (high - low)
-        return f"{across:.1f},{(height - foot) * (1 - up) + 4:.1f}"
+    def down(value: float) -> float:
+        return top + deep * (high - math.log10(max(value, 0.1))) / (high - low)
 
     parts = []
     for decade in range(low, high + 1):
-        _, y = point(0, 10.0**decade).split(",")
-        label = f"{rate(10.0**decade)} s" if decade < 2 else f"{10**decade:,} s"
+        y = down(10.0**decade)
+        label = f"{10.0**decade:,g} s"
         parts.append(
-            f'<line class="grid" x1="{left}" x2="{width}" y1="{y}" y2="{y}"/>'
-            f'<text x="{left - 6}" y="{float(y) + 4:.1f}" text-anchor="end">{label}</text>'
+            f'<line class="grid" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<text x="0" y="{y - 3:.1f}">{label}</text>'
         )
     for hour in range(0, len(found) + 1, 6):
-        x, _ = point(hour, 1.0).split(",")
-        anchor = "end" if hour == len(found) else "middle"
-        parts.append(f'<text x="{x}" y="{height}" text-anchor="{anchor}">{hour}:00</text>')
-    for name, key in lines:
-        places = [point(hour + 0.5, each[f"{name} wait s"]) for hour, each in enumerate(found)]
+        anchor = "start" if not hour else "end" if hour == len(found) else "middle"
+        place = 100 * hour / len(found)
+        parts.append(
+            f'<text x="{place:.2f}%" y="{top + deep + 16}" text-anchor="{anchor}">{hour}:00</text>'
+        )
+    parts.append(
+        f'<svg y="0" width="100%" height="{top + deep}" preserveAspectRatio="none" '
+        f'viewBox="0 0 {len(found)} {top + deep}">'
+    )
+    for name, _, key in lines:
+        places = (
+            f"{hour + 0.5},{down(each[f'{name} wait s']):.1f}" for hour, each in enumerate(found)
+        )
         parts.append(f'<path class="{key}" d="M{" L".join(places)}"/>')
-    legend = "".join(f'<span><i class="{key}"></i>{names[name]}</span>' for name, key in lines)
+    legend = "".join(f'<span><i class="{key}"></i>{words}</span>' for _, words, key in lines)
     return (
         '<div class="plot"><div class="name">How long requests waited, by hour</div>'
         f'<div class="legend">{legend}<span>logarithmic scale</span></div>'
-        f'<svg viewBox="0 0 {width:g} {height + 4:g}" aria-hidden="true">'
-        f"{''.join(parts)}</svg></div>"
+        f'<svg height="{top + deep + 20}" aria-hidden="true">{"".join(parts)}</svg></svg></div>'
     )

@@ -29,8 +29,8 @@ from benchmarks.targets import times_better
 _ROWS = {(row.scenario, row.number): row for family in FAMILIES for row in family.rows}
 _HEADLINES = (
     ("idle", "successive median s", "faster hand-out, idle"),
-    ("100 nodes", "jobs per second", "the jobs a second, 100 nodes, 100 clients"),
-    ("10 nodes", "jobs per second", "the jobs a second, 10 nodes, 100 clients"),
+    ("100 nodes", "jobs per second", "more jobs a second, 100 nodes"),
+    ("10 nodes", "jobs per second", "more jobs a second, 10 nodes"),
     ("100 nodes", "launcher cpu s per job", "less CPU for a job"),
     ("100 nodes", "launcher writes per job", "fewer ZooKeeper writes for a job"),
     ("registration", "resident bytes", "less memory, 2,000 nodes"),
@@ -57,8 +57,9 @@ def page(results: Results) -> str:
         f'<section class="verdict {"bad" if not_met else "good"}"><p>{count}</p>',
         *(("<p>Missed:</p><ul>", *not_met, "</ul>") if not_met else ()),
         "</section>",
-        *itertools.chain.from_iterable(_family(results, family) for family in FAMILIES),
+        *itertools.chain.from_iterable(_family(results, each) for each in FAMILIES[:3]),
         *_limit(results),
+        *itertools.chain.from_iterable(_family(results, each) for each in FAMILIES[3:]),
         *_failures(results),
         *_about(results),
         "</main></body></html>",
@@ -124,8 +125,11 @@ def _family(results: Results, family: Family) -> Iterable[str]:
         if all(results.values(row.scenario, name, row.number) for name in results.daemons)
     ]
     if len(results.daemons) == 2:
-        for _, group in itertools.groupby(both, lambda row: row.text):
-            yield from drawings.dots(results, list(group))
+        alike: dict[object, list[Row]] = {}
+        for row in both:
+            alike.setdefault(row.text, []).append(row)
+        for group in alike.values():
+            yield from drawings.dots(results, group)
     if rows[0].scenario == "day" and results.hours:
         yield drawings.hours(results.hours)
     yield from _table(results, rows)
@@ -133,20 +137,31 @@ def _family(results: Results, family: Family) -> Iterable[str]:
 
 
 def _table(results: Results, rows: list[Row]) -> Iterable[str]:
-    both = len(results.daemons) == 2
-    head = ["", *results.daemons, *(("better by",) if both else ()), "wanted"]
+    daemons = [
+        name
+        for name in results.daemons
+        if any(results.values(row.scenario, name, row.number) for row in rows)
+    ]
+    both = len(daemons) == 2
+    head = ["", *daemons, *(("better by",) if both else ()), "wanted"]
     yield "<table><thead><tr>" + "".join(f"<th>{name}</th>" for name in head) + "</tr></thead>"
     yield "<tbody>"
     for row in rows:
-        cells = [cell(row, results, name) for name in results.daemons]
+        cells = [cell(row, results, name) for name in daemons]
         cells += [better(results, row)] if both else []
         wanted = _badge(results, row).replace("wanted ", "")
         shown = "".join(
-            f'<td data-of="{name}">{_escaped(text)}</td>'
+            f'<td data-of="{name}"><span>{_ranged(text)}</span></td>' if text else "<td></td>"
             for name, text in zip(head[1:-1], cells, strict=True)
         )
         yield f"<tr><th>{_title(row.title, results)}</th>{shown}<td>{wanted}</td></tr>"
     yield "</tbody></table>"
+
+
+def _ranged(text: str) -> str:
+    """A median, and below it the range of the runs."""
+    median, _, spread = _escaped(text).partition(" (")
+    return f"{median}<small>{spread.removesuffix(')')}</small>" if spread else median
 
 
 def _limit(results: Results) -> Iterable[str]:
@@ -165,8 +180,8 @@ def _limit(results: Results) -> Iterable[str]:
     yield f"<table><thead><tr><th></th><th>{BARE}</th><th>{OURS.name}</th></tr></thead><tbody>"
     for title, bare, ours in rows:
         yield (
-            f'<tr><th>{_escaped(title)}</th><td data-of="{BARE}">{_escaped(bare)}</td>'
-            f'<td data-of="{OURS.name}">{_escaped(ours)}</td></tr>'
+            f'<tr><th>{_escaped(title)}</th><td data-of="{BARE}"><span>{_ranged(bare)}</span></td>'
+            f'<td data-of="{OURS.name}"><span>{_ranged(ours)}</span></td></tr>'
         )
     yield f"</tbody></table>{_badge(results, LIMIT)}</section>"
 

@@ -24,13 +24,15 @@ display:flex;flex-direction:column;gap:.15rem;align-items:flex-start}
 .tile span{font-weight:600;line-height:1.3}
 .tile small{color:var(--soft);margin-bottom:.4rem}
 .tile em{margin-top:auto}
+.tile:last-child{grid-column:span 2}
 em{font-style:normal;font-size:.78rem;border-radius:1rem;padding:.08rem .6rem;
 border:1px solid currentColor;white-space:nowrap;display:inline-block}
 em.met{color:var(--good)}em.missed{color:var(--bad);font-weight:700}
 .verdict{border-left:.4rem solid var(--good)}.verdict.bad{border-left-color:var(--bad)}
 .verdict p{margin:0;font-weight:600}.verdict ul{margin:.3rem 0 0;padding-left:1.2rem}
 .plot{margin:0 0 1.4rem}
-.plot .name{font-size:.92rem;font-weight:600;line-height:1.3;margin-top:.6rem}
+.said{display:flex;flex-wrap:wrap;justify-content:space-between;gap:0 1rem;margin-top:.6rem}
+.plot .name{font-size:.92rem;font-weight:600;line-height:1.3}
 .plot .says{font-size:.85rem;color:var(--soft);line-height:1.3;font-variant-numeric:tabular-nums}
 .says b{color:var(--ours)}
 .legend,.caption{font-size:.85rem;color:var(--soft);margin:0 0 .4rem}
@@ -44,13 +46,15 @@ svg text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:var
 .third{fill:var(--third);stroke:var(--third);background:var(--third)}
 .join{stroke:var(--line);stroke-width:5}
 .range{stroke-width:3;opacity:.45}
-path.ours,path.third,path.theirs{fill:none;stroke-width:2}
+path.ours,path.third,path.theirs{fill:none;stroke-width:2;vector-effect:non-scaling-stroke}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 th,td{padding:.4rem .5rem;border-top:1px solid var(--line);text-align:right;vertical-align:top;
 font-variant-numeric:tabular-nums}
 thead th{border-top:0;color:var(--soft);font-weight:600}
 tbody th{text-align:left;font-weight:400}
-tbody td:nth-child(3){font-weight:600}
+td small{display:block;color:var(--soft);font-weight:400;font-size:.8rem}
+td{white-space:nowrap}
+td[data-of="nodepool_tx"]{font-weight:600}
 dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(14rem,1fr));gap:.5rem 1.25rem;
 margin:1rem 0}
 dt{color:var(--soft);font-size:.8rem}dd{margin:0;overflow-wrap:anywhere}
@@ -68,6 +72,7 @@ padding:.6rem 0}
 tbody th{grid-column:1/-1;font-weight:600;padding:0 0 .2rem;border:0}
 td{display:contents;text-align:left}
 td[data-of]::before{content:attr(data-of);color:var(--soft)}
-td:empty{display:none}
+td:empty{display:none}td span{white-space:normal}td em{grid-column:1/-1;justify-self:start}
+td small{display:inline;margin-left:.6rem}
 }
 """

@@ -149,10 +149,10 @@ FAMILIES = (
                 rate,
                 target=Times(2),
             ),
-            Row("Operations in them", "100 nodes", "launcher written parts per job", rate),
-            Row("Bytes of them in the log", "100 nodes", "launcher log bytes per job", count),
+            Row("Operations in its writes", "100 nodes", "launcher written parts per job", rate),
             Row("ZooKeeper reads of the launcher", "100 nodes", "launcher reads per job", rate),
             Row("Notifications to it", "100 nodes", "launcher notifications per job", rate),
+            Row("Bytes of its writes in the log", "100 nodes", "launcher log bytes per job", count),
             Row(
                 "CPU of the launcher",
                 "100 nodes",

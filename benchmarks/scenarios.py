@@ -73,6 +73,8 @@ async def busy(
 
         done = await load(bench, "only", clients, seconds, WARMING, note)
         usage = launcher.usage()
+    if not done.jobs:
+        raise requester.HandOutError(f"no job was done in {done.seconds:.0f} s")
     first, last = marks
     theirs = last.packets.keys() & bench.sessions
     of_launcher = counted.work(endpoint.server, first, last, last.packets.keys() - theirs)
