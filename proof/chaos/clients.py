@@ -28,12 +28,15 @@ from proof.chaos.books import Account, Books, End
 from proof.chaos.configs import STATIC_LABELS, TENANT, WISHES
 from tests.functional.launcher.requesters import Fault, Held, Requester, insist
 
-__all__ = ["SESSION", "Died", "Surroundings", "Zuul"]
+__all__ = ["GARBAGE", "SESSION", "Died", "Surroundings", "Zuul"]
 
 #: Sessions that are not heard of end after so many seconds.
 SESSION = 8.0
 
 _FOR_EVER = 86_400.0
+
+#: What comes of reading what chaos has written.
+GARBAGE = (ValueError, LookupError, TypeError, RecursionError)
 
 #: Seconds until nodes are locked that were promised to us.
 _LOCK = 30.0
@@ -140,7 +143,7 @@ class Zuul:
             await self._reprioritise(request)
         try:
             body = await self._requester.answer(request, _FOR_EVER)
-        except (Fault, ValueError, LookupError, TypeError) as e:
+        except (Fault, *GARBAGE) as e:
             await self._requester.withdraw(request)
             return self._spoiled(account, f"is not answered: {e!r}", paths.request(request))
         if body["state"] == "failed":
@@ -190,7 +193,7 @@ class Zuul:
                     body["relative_priority"] = self._rng.randrange(10)
                     await self.client.set(path, json.dumps(body).encode(), stat.version)
                     self._books.reprioritised += 1
-        except (ConnectionLoss, NoNodeError, BadVersionError, ValueError):
+        except (ConnectionLoss, NoNodeError, BadVersionError, *GARBAGE):
             pass
         finally:
             if lock.held:
@@ -201,7 +204,11 @@ class Zuul:
     async def _lock_all(self, account: Account, body: dict[str, Any]) -> list[Held] | None:
         """All nodes in our hands; None, and the account closed, if one is not as promised."""
         held: list[Held] = []
-        for node_id in body["nodes"]:
+        nodes = body.get("nodes")
+        if not isinstance(nodes, list) or len(nodes) != len(account.labels):
+            self._spoiled(account, f"got {nodes}", paths.request(account.request or ""))
+            return None
+        for node_id in nodes:
             try:
                 held.append(await self._lock(node_id, account))
             except (Fault, LockTimeout) as e:
@@ -224,7 +231,7 @@ class Zuul:
         try:
             node = json.loads(data)
             found = (node["state"], node["allocated_to"])
-        except (ValueError, KeyError, TypeError):
+        except GARBAGE:
             found, node = ("unreadable", data), {}
         if found != ("ready", account.request):
             await lock.release()

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from nodepool_tx.store import paths
 from nodepool_tx.txzookeeper.client import ZookeeperClient
 from proof.chaos.books import Account, Books, End
-from proof.chaos.clients import SESSION, Died, Surroundings, Zuul
+from proof.chaos.clients import GARBAGE, SESSION, Died, Surroundings, Zuul
 from tests.functional.launcher.requesters import Requester
 
 __all__ = ["Crowd"]
@@ -184,5 +184,5 @@ class Crowd:
         try:
             body = await heir.request(request)
             return None if body is None else str(body["requestor_data"]["zuul"])
-        except (ValueError, LookupError, TypeError):
+        except GARBAGE:
             return None
