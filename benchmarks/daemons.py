@@ -177,7 +177,7 @@ def _ours(config: Path, state: Path) -> list[str]:
     ]
 
 
-def _ours_within(program: str, notes: str) -> Callable[[Path, Path], list[str]]:
+def ours_within(program: str, notes: str) -> Callable[[Path, Path], list[str]]:
     """Ours, run by a program of the benchmark that writes notes into the state folder."""
 
     def command(config: Path, state: Path) -> list[str]:
@@ -190,9 +190,9 @@ PASSES = "passes"
 TURNS = "turns"
 REFERENCE = Daemon("Nodepool 11", _reference)
 OURS = Daemon("nodepool_tx", _ours)
-OURS_TIMED = Daemon("nodepool_tx", _ours_within("benchmarks.timed_passes", PASSES))
+OURS_TIMED = Daemon("nodepool_tx", ours_within("benchmarks.timed_passes", PASSES))
 """Ours, with the length of each pass noted in the file `passes` in its state folder."""
-OURS_TURNS = Daemon("nodepool_tx", _ours_within("benchmarks.timed_turns", TURNS))
+OURS_TURNS = Daemon("nodepool_tx", ours_within("benchmarks.timed_turns", TURNS))
 """Ours, with each long turn of its reactor noted in the file `turns` there."""
 
 

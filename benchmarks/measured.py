@@ -82,7 +82,8 @@ class Results:
         `number` may be several, with ` + ` between them: their sum.
         """
         runs = self.measured.get(scenario, {}).get(daemon, [])
-        return [sum(run[each] for each in number.split(" + ")) for run in runs]
+        parts = number.split(" + ")
+        return [sum(run[part] for part in parts) for run in runs if run.keys() >= set(parts)]
 
     def median(self, scenario: str, daemon: str, number: str) -> float | None:
         """The median of that; None where it was not measured."""
