@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogBeginner
 from zope.interface import implementer
 
+from proof.chaos.clock import NoFaketime, library
 from proof.chaos.options import parse
 from proof.chaos.runner import Runner
 
@@ -27,6 +28,10 @@ class _Critical:
 def main() -> int:
     """Run, until it ends or is interrupted; the exit status."""
     options = parse()
+    try:
+        library()
+    except NoFaketime as e:
+        sys.exit(f"chaos: {e}")
     globalLogBeginner.beginLoggingTo([_Critical()], discardBuffer=True, redirectStandardIO=False)
     loop: Any = reactor
     runner = Runner(loop, options, lambda line: print(line, flush=True))

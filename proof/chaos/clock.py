@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import pathlib
 
-__all__ = ["FakedClock", "NoFaketime"]
+__all__ = ["FakedClock", "NoFaketime", "library"]
 
 _LIBRARIES = "/usr/lib/*/faketime/libfaketime.so.1"
 _SHARED_MEMORY = pathlib.Path("/dev/shm")
@@ -19,7 +19,11 @@ class NoFaketime(Exception):
     """Clocks cannot be faked on this machine; says what to install."""
 
 
-def _library() -> str:
+def library() -> str:
+    """Where libfaketime is.
+
+    :raises NoFaketime: nowhere.
+    """
     found = sorted(glob.glob(_LIBRARIES))
     if not found:
         raise NoFaketime("there is no libfaketime here: apt-get install faketime")
@@ -37,7 +41,7 @@ class FakedClock:
     def __init__(self, file: pathlib.Path) -> None:
         self._file = file
         self.environ = {
-            "LD_PRELOAD": _library(),
+            "LD_PRELOAD": library(),
             "FAKETIME_TIMESTAMP_FILE": str(file),
             # Seconds for which a process goes on with what the file said.
             "FAKETIME_CACHE_DURATION": "1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import pathlib
 import shutil
 import signal
@@ -112,10 +113,12 @@ class ChaosFarm:
     def save(self, directory: pathlib.Path) -> None:
         """Copy ZooKeeper's own history and logs to a directory, for afterwards."""
         directory.mkdir(exist_ok=True)
-        for number, server in enumerate(self.ensemble.servers):
+        ensemble: Ensemble | None = getattr(self, "ensemble", None)
+        for number, server in enumerate(ensemble.servers if ensemble is not None else ()):
             place = directory / str(number)
             shutil.copytree(server.data, place / "data")
-            shutil.copy(server.directory / "zookeeper.log", place)
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copy(server.directory / "zookeeper.log", place)
 
     def make_client(self, session_timeout: float = 30.0) -> ZookeeperClient:
         """A client past all proxies, not connected."""

@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from kazoo.exceptions import KazooException
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from nodepool_tx.store import paths
+from proof.chaos.clients import GARBAGE
 from proof.chaos.crowd import Crowd
 from proof.chaos.farm import ChaosFarm
 from tests.functional.launcher.process import command_line
@@ -151,7 +153,10 @@ class Rest:
         began = time.monotonic()
         last: Sequence[str] = ()
         while True:
-            found = await look()
+            try:
+                found = await look()
+            except (*GARBAGE, KazooException) as e:
+                found = [f"there is something unreadable: {e!r}"]
             spent = time.monotonic() - began
             if not found:
                 self._farm.note(f"{what} after {spent:.1f} s; last was {_some(list(last))[:1]}")
