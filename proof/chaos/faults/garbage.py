@@ -50,7 +50,10 @@ NEARLY: Mapping[str, Mapping[str, object]] = {
 
 
 class _Spoilt(Harm):
-    """A record is written over; who mends it puts back what was there, or removes it."""
+    """A record is written over; who mends it puts back what was there, or removes it.
+
+    What is put back is excused further on: something else may have taken its place meanwhile.
+    """
 
     lasts = (0.3, 6.0)
 
@@ -73,7 +76,6 @@ class _Spoilt(Harm):
             return
         if self.goes_back and await replace(farm, path, self.ours, self.before):
             farm.note(f"{path} is what it was")
-            farm.untaint(path)
         elif not self.goes_back and await replace(farm, path, self.ours, self.ours):
             farm.note(f"{path} is removed for good")
             await remove(farm, path)

@@ -160,17 +160,15 @@ class FaultScene(CloudScene):
     # -- what there is ---------------------------------------------------
 
     async def free(self) -> bool:
-        """Two hosts and a server in stock, and nothing else."""
+        """Two hosts and a server in stock, or more of these, and nothing else."""
         nodes = await self.sight.nodes()
+        labels = sorted(node.data["type"][0] for node in nodes if node.free)
         return (
-            sorted(node.data["type"][0] for node in nodes if node.free)
-            == ["kept", "small", "small"]
-            and len(nodes) == 3
+            len(labels) == len(nodes) > 2
+            and labels[-2:] == ["small", "small"]
+            and set(labels[:-2]) == {"kept"}
             and not await self.disagreements()
         )
-
-    async def until_free(self, patience: float = 30.0) -> None:
-        await self.until("all is free", self.free, patience)
 
     async def until_well(self) -> None:
         """One launcher is registered, looks after everything, and all is free."""
