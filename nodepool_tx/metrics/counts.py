@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import TypeVar
-
-import attrs
+from typing import NamedTuple, TypeVar
 
 from nodepool_tx.metrics.ages import Ages
 from nodepool_tx.model import Node, NodeRequest
@@ -19,8 +17,7 @@ __all__ = ["Counts", "LabelKey", "PoolKey"]
 K = TypeVar("K")
 
 
-@attrs.frozen(cache_hash=True)
-class PoolKey:
+class PoolKey(NamedTuple):
     """Where nodes belong, and their state; empty names where the record has none."""
 
     provider: str
@@ -28,8 +25,7 @@ class PoolKey:
     state: str
 
 
-@attrs.frozen(cache_hash=True)
-class LabelKey:
+class LabelKey(NamedTuple):
     """Nodes with a label; one with several is counted under each of them."""
 
     provider: str
@@ -94,7 +90,7 @@ class Counts:
     # -- following -------------------------------------------------------
 
     def _on_node(self, change: NodeChange) -> None:
-        if change.before is not change.after:
+        if change.before is not change.after and _place(change.before) != _place(change.after):
             self._count_node(change.before, -1)
             self._count_node(change.after, 1)
 
@@ -122,6 +118,11 @@ class Counts:
         (ages.add if sign > 0 else ages.remove)(request.state_time if made is None else made)
         if not len(ages):
             del self.ages[state]
+
+
+def _place(node: Node | None) -> tuple[object, ...]:
+    """Where a node is counted."""
+    return () if node is None else (node.provider, node.pool, node.state, node.type)
 
 
 def _add(counter: Counter[K], key: K, sign: int) -> None:

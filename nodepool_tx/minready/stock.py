@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 import attrs
 
@@ -36,6 +37,12 @@ class _Counted:
 
     kind: str
     labels: tuple[str, ...]
+
+
+@lru_cache(maxsize=1000)
+def _counted(kind: str, labels: tuple[str, ...]) -> _Counted:
+    """The same object for all nodes that are alike."""
+    return _Counted(kind, tuple(dict.fromkeys(labels)))
 
 
 class Stock:
@@ -136,7 +143,7 @@ class Stock:
         kind = self._kind(node) if node is not None else None
         if node is None or kind is None:
             return None
-        return _Counted(kind, tuple(dict.fromkeys(node.type)))
+        return _counted(kind, node.type)
 
     def _add(self, node_id: str, counted: _Counted, sign: int) -> None:
         for label in counted.labels:

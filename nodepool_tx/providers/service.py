@@ -188,7 +188,7 @@ class PooledProvider(MultiService, ABC):
     # -- what wakes it ---------------------------------------------------
 
     def _on_node(self, change: NodeChange) -> None:
-        if self.config.name in change.concerns:
+        if change.is_about(self.config.name):
             self._follow(change)
 
     def _on_store(self, current: bool) -> None:

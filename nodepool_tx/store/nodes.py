@@ -12,6 +12,7 @@ to change the node; it keeps two of our tasks from trying the same one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 
 import attrs
 from twisted.logger import Logger
@@ -44,15 +45,26 @@ class NodeChange:
             if node is not None and node.provider
         }
 
+    def is_about(self, provider: str) -> bool:
+        """The node belongs to a provider, or did."""
+        before, after = self.before, self.after
+        return (after is not None and after.provider == provider) or (
+            before is not None and before.provider == provider
+        )
+
+
+#: Provider, pool, label.
+_FreeKey = tuple[str, str, str]
+
 
 @attrs.define(slots=True)
 class _Entry:
     node: Node | None = None
     lock_dir: bool = False
-    contenders: set[str] = attrs.field(factory=set)
+    contenders: frozenset[str] = frozenset()
     reserved: bool = False
     #: Under which keys of the free index this node stands now.
-    free_keys: tuple[tuple[str, str, str], ...] = ()
+    free_keys: tuple[_FreeKey, ...] = ()
     free_rank: int = 0
 
     @property
@@ -81,8 +93,8 @@ class NodeTable:
         self._entries: dict[str, _Entry] = {}
         self._by_provider: dict[str, set[str]] = {}
         self._by_request: dict[str, set[str]] = {}
-        #: (provider, pool, label) -> number of labels -> ids, longest free first.
-        self._free: dict[tuple[str, str, str], dict[int, dict[str, None]]] = {}
+        #: Number of labels -> ids, longest free first.
+        self._free: dict[_FreeKey, dict[int, dict[str, None]]] = {}
         self.usage = Usage()
         self._observers: list[Callable[[NodeChange], None]] = []
         self.unreadable: dict[str, str] = {}
@@ -114,7 +126,7 @@ class NodeTable:
     def contenders(self, node_id: str) -> frozenset[str]:
         """Names of those who hold the node's lock or wait for it."""
         entry = self._entries.get(node_id)
-        return frozenset(entry.contenders) if entry else frozenset()
+        return entry.contenders if entry else frozenset()
 
     def is_free(self, node_id: str) -> bool:
         entry = self._entries.get(node_id)
@@ -221,16 +233,18 @@ class NodeTable:
         entry = self._entries.get(node_id)
         if entry is None:
             entry = self._entries[node_id] = _Entry()
-        before, locked_before = entry.node, bool(entry.contenders)
         present = change.kind is not ChangeKind.REMOVED
+        if len(parts) == 2:
+            entry.lock_dir = present
+            self._drop_if_empty(node_id, entry)
+            return
+        before, locked_before = entry.node, bool(entry.contenders)
         if len(parts) == 1:
             entry.node = self._decode(node_id, change) if present else None
-        elif len(parts) == 2:
-            entry.lock_dir = present
         elif present:
-            entry.contenders.add(parts[2])
+            entry.contenders |= {parts[2]}
         else:
-            entry.contenders.discard(parts[2])
+            entry.contenders -= {parts[2]}
         if before is not entry.node:
             self._reindex(node_id, before, entry.node)
         self._index_free(node_id, entry)
@@ -290,9 +304,9 @@ class NodeTable:
 
     def _index_free(self, node_id: str, entry: _Entry) -> None:
         node = entry.node
-        keys: tuple[tuple[str, str, str], ...] = ()
+        keys: tuple[_FreeKey, ...] = ()
         if node is not None and entry.free and node.provider and node.pool:
-            keys = tuple((node.provider, node.pool, label) for label in dict.fromkeys(node.type))
+            keys = _free_keys(node.provider, node.pool, node.type)
         if keys == entry.free_keys:
             return
         for key in entry.free_keys:
@@ -305,6 +319,12 @@ class NodeTable:
         entry.free_keys, entry.free_rank = keys, len(keys)
         for key in keys:
             self._free.setdefault(key, {}).setdefault(len(keys), {})[node_id] = None
+
+
+@lru_cache(maxsize=1000)
+def _free_keys(provider: str, pool: str, labels: tuple[str, ...]) -> tuple[_FreeKey, ...]:
+    """The same object for all nodes that are alike."""
+    return tuple((provider, pool, label) for label in dict.fromkeys(labels))
 
 
 def _move(index: dict[str, set[str]], member: str, old: str | None, new: str | None) -> None:

@@ -46,8 +46,10 @@ class Store(Service):
     def __init__(self, client: ZookeeperAPI, clock: IReactorTime) -> None:
         self.client = client
         self.clock = clock
-        self._node_cache = TreeCache(client, paths.NODES, wants_data=_is_record(paths.NODES))
-        self._request_cache = TreeCache(client, paths.REQUESTS)
+        self._node_cache = TreeCache(
+            client, paths.NODES, wants_data=_is_record(paths.NODES), keeps_data=False
+        )
+        self._request_cache = TreeCache(client, paths.REQUESTS, keeps_data=False)
         self._lock_cache = TreeCache(client, paths.REQUEST_LOCKS, wants_data=lambda path: False)
         self._component_cache = TreeCache(client, paths.COMPONENTS)
         self._image_cache = TreeCache(client, paths.IMAGES, wants_data=has_image_data)

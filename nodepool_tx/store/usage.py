@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import attrs
 
@@ -31,9 +32,8 @@ Amounts = Mapping[str, float]
 _NOTHING: Amounts = {}
 
 
-@attrs.frozen(cache_hash=True)
-class Account:
-    """What a limit is set for.
+class Account(NamedTuple):
+    """What a limit is set for; a tuple, as it is looked up with every change of a node.
 
     :ivar name: of the provider, the pool or the tenant.
     :ivar provider: that a pool belongs to.
@@ -86,6 +86,18 @@ class _Part(enum.Enum):
     HELD = enum.auto()
 
 
+#: The accounts in which a node counts, which sums of them it adds to, and how much.
+_Share = tuple[tuple[Account, ...], tuple[_Part, ...], Amounts]
+
+
+def _share_of(node: Node | None) -> _Share:
+    return (
+        ((), (), _NOTHING)
+        if node is None
+        else (accounts_of(node), _parts(node), resources_of(node))
+    )
+
+
 def _parts(node: Node) -> tuple[_Part, ...]:
     if node.state in LEAVING:
         return (_Part.ALL, _Part.LEAVING)
@@ -123,15 +135,15 @@ class Usage:
 
     def change(self, before: Node | None, after: Node | None) -> None:
         """Count a node as it is now, and no more as it was."""
-        if before is not None:
-            self._count(before, -1)
-        if after is not None:
-            self._count(after, 1)
+        was, now = _share_of(before), _share_of(after)
+        if was != now:
+            self._count(was, -1)
+            self._count(now, 1)
 
-    def _count(self, node: Node, sign: int) -> None:
-        amounts = resources_of(node)
-        for account in accounts_of(node):
-            for part in _parts(node):
+    def _count(self, share: _Share, sign: int) -> None:
+        accounts, parts, amounts = share
+        for account in accounts:
+            for part in parts:
                 key = (part, account)
                 sums = self._sums.setdefault(key, {})
                 for resource, amount in amounts.items():

@@ -28,8 +28,9 @@ class ChangeKind(enum.Enum):
 class CachedZnode:
     """A znode as last seen.
 
-    ``data`` and ``stat`` are None where the cache does not read data.  The stat
-    belongs to the data: what it says of children is as old as that.
+    ``data`` and ``stat`` are None where the cache does not read data, ``data``
+    also where it does not keep it.  The stat belongs to the data: what it says of
+    children is as old as that.
     """
 
     path: str
@@ -53,12 +54,21 @@ class CacheChange:
 Subscriber = Callable[[CacheChange], None]
 
 
+@attrs.frozen(eq=False)
+class _Subscription:
+    """One of perhaps several of the same function."""
+
+    subscriber: Subscriber
+
+
 def join(path: str, name: str) -> str:
     return f"/{name}" if path == "/" else f"{path}/{name}"
 
 
 class CachedTree:
     """Znodes at and below a root.
+
+    :param keeps_data: without it data is told, and then forgotten.
 
     Znodes may come before their parents.  Each addition, change and removal is
     told to all subscribers, in one order for all of them: a change that a
@@ -67,12 +77,13 @@ class CachedTree:
 
     _log = Logger()
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, keeps_data: bool = True) -> None:
         self.root = root
+        self._keeps_data = keeps_data
         self._znodes: dict[str, CachedZnode] = {}
         #: Names under each path that has or leads to a znode below it.
         self._names: dict[str, set[str]] = {}
-        self._subscribers: tuple[Subscriber, ...] = ()
+        self._subscriptions: tuple[_Subscription, ...] = ()
         self._news: deque[CacheChange] = deque()
         self._telling = False
 
@@ -103,7 +114,7 @@ class CachedTree:
         """Add or replace a znode, and tell so."""
         path = znode.path
         kind = ChangeKind.CHANGED if path in self._znodes else ChangeKind.ADDED
-        self._znodes[path] = znode
+        self._znodes[path] = znode if self._keeps_data else CachedZnode(path, None, znode.stat)
         if kind is ChangeKind.ADDED:
             self._link(path)
         self.tell(CacheChange(kind, path, znode))
@@ -145,22 +156,23 @@ class CachedTree:
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Tell ``subscriber`` of each change from now on; returns what ends that."""
-        # A wrapper of its own, so that one function may subscribe twice.
-        entry: Subscriber = lambda change: subscriber(change)  # noqa: E731
-        self._subscribers += (entry,)
+        subscription = _Subscription(subscriber)
+        self._subscriptions += (subscription,)
 
         def unsubscribe() -> None:
-            self._subscribers = tuple(one for one in self._subscribers if one is not entry)
+            self._subscriptions = tuple(
+                each for each in self._subscriptions if each is not subscription
+            )
 
         return unsubscribe
 
     def silence(self) -> None:
         """Tell nobody anything any more."""
-        self._subscribers = ()
+        self._subscriptions = ()
         self._news.clear()
 
     def tell(self, change: CacheChange) -> None:
-        if not self._subscribers:
+        if not self._subscriptions:
             return
         self._news.append(change)
         if self._telling:
@@ -169,9 +181,9 @@ class CachedTree:
         try:
             while self._news:
                 news = self._news.popleft()
-                for subscriber in self._subscribers:
+                for subscription in self._subscriptions:
                     try:
-                        subscriber(news)
+                        subscription.subscriber(news)
                     except Exception:
                         self._log.failure(
                             "a subscriber failed on {path} {kind}",

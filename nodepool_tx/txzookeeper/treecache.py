@@ -48,6 +48,8 @@ class TreeCache:
 
     :param wants_data: whether the data of a path is read and followed; other
         znodes are known to exist, which costs no read.
+    :param keeps_data: whether :meth:`get` has it; without that only changes do,
+        for subscribers that make something else of it.
     """
 
     _log = Logger()
@@ -58,10 +60,11 @@ class TreeCache:
         root: str,
         *,
         wants_data: Callable[[str], bool] = lambda path: True,
+        keeps_data: bool = True,
     ) -> None:
         self._client = client
         self.root = root
-        self._tree = CachedTree(root)
+        self._tree = CachedTree(root, keeps_data)
         self._reader = TreeReader(client, self._tree, wants_data, self._arrived)
         self._watch: Watch | None = None
         self._setting_watch = False

@@ -200,18 +200,24 @@ class WatchRegistry:
                 self._tell_children(path)
             return
         event = WatchEvent(kind, path)
-        tables = [self._data, self._exist]
-        if kind is WatchKind.DELETED:
-            tables.append(self._child)
-        shots = [watch for table in tables for watch in table.pop(path, ())]
-        self._call(self._plain.get(path, ()), event)
-        for ancestor in _lineage(path) if self._recursive else ():
-            self._call(self._recursive.get(ancestor, ()), event)
+        tables = (self._data, self._exist, self._child)
+        concerned = tables if kind is WatchKind.DELETED else tables[:2]
+        shots = [watch for table in concerned if path in table for watch in table.pop(path)]
+        for entries in self._persistent(path):
+            self._call(entries, event)
         _fire(shots, event)
         if kind is not WatchKind.CHANGED and path != "/":
             parent = path.rpartition("/")[0] or "/"
             if self._modes.get(parent) is AddWatchMode.RECURSIVE:
                 self._tell_children(parent)
+
+    def _persistent(self, path: str) -> list[list[PersistentEntry]]:
+        """The persistent watches that hear of a change of a znode."""
+        heard = [self._plain[path]] if path in self._plain else []
+        if self._recursive:
+            recursive = self._recursive
+            heard += [recursive[each] for each in _lineage(path) if each in recursive]
+        return heard
 
     def _tell_children(self, path: str) -> None:
         event = WatchEvent(WatchKind.CHILDREN, path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -37,9 +37,10 @@ class Look(enum.Enum):
     NONE = "trust the configuration"
 
 
-@attrs.frozen(cache_hash=True)
-class SlotKey:
+class SlotKey(NamedTuple):
     """Where a node belongs: one of the parallel jobs of one machine.
+
+    A tuple, as it is looked up several times with every change of a node.
 
     :ivar slot: None for a record that names no slot.
     """
