@@ -48,7 +48,8 @@ class _Server:
     last: int = 0
     run: int = 0
 
-    def read(self, told: int) -> bool:
+    def read(self, told: int) -> int:
+        """How many entries were read."""
         appended = self.log.appended(_AT_ONCE)
         if appended.cut is not None:
             cut = appended.cut
@@ -60,7 +61,7 @@ class _Server:
             self.last = raw.zxid
             if raw.zxid > told:
                 self.pending.append((raw, self.run))
-        return bool(appended.entries)
+        return len(appended.entries)
 
 
 def follows(one: int, other: int) -> bool:
@@ -84,6 +85,8 @@ class CommittedLog:
         self._told = 0
         self._began: int | None = None
         self._patience = patience
+        #: Some server has more to read right now.
+        self._more = False
         #: For what may lie between these two, and since when.
         self._waiting: tuple[tuple[int, int], float] | None = None
         self.missing: list[tuple[int, int]] = []
@@ -112,6 +115,7 @@ class CommittedLog:
         """As :meth:`read_some`, undecoded, with what was refused."""
         while True:
             news = [server.read(self._told) for server in self._servers]
+            self._more = max(news, default=0) == _AT_ONCE
             due = self._due()
             if due or not any(news):
                 return due
@@ -163,6 +167,8 @@ class CommittedLog:
         return zxids
 
     def _worth_waiting(self, gap: tuple[int, int]) -> bool:
+        if self._more:
+            return True
         now = time.monotonic()
         if self._waiting is None or self._waiting[0] != gap:
             self._waiting = (gap, now)
@@ -171,7 +177,7 @@ class CommittedLog:
     def _joins(self, last: int, zxid: int) -> bool:
         """Nothing that may have been committed lies between."""
         if self._began is None and last == 0:
-            return True
+            return zxid & _COUNT == 1
         if not follows(last, zxid):
             return False
         if last >> 32 == zxid >> 32:

@@ -133,3 +133,19 @@ def test_which_entries_follow_each_other() -> None:
     assert not follows(7, 9)
     assert not follows(7, TWO + 2)
     assert not follows(TWO + 1, 1)
+
+
+def test_logs_that_are_read_in_portions_are_read_as_if_at_once(
+    servers: Three, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the portions of one server are far behind those of the others."""
+    monkeypatch.setattr("proof.history.logs._AT_ONCE", 3)
+    a, b, c = servers
+    a.log(*range(1, 13))
+    a.restart(TWO + 1, TWO + 2)
+    for each in (b, c):
+        each.log(11)
+        each.restart(TWO + 1, TWO + 2)
+    log = _log(servers, patience=0.0)
+    assert [entry.zxid for entry in log.read()] == [*range(1, 13), TWO + 1, TWO + 2]
+    assert not log.missing
