@@ -200,7 +200,9 @@ class BelowNodes(_Litter):
         farm.note(f"a stranger leaves {path}")
         self.left.append(path)
         try:
-            # Without what is above it, which may go at this moment.
+            # One after the other, as the node may go at this moment and is not to come back.
+            if below == paths.node_lock(node.id) and await farm.client.exists(below) is None:
+                await farm.client.create(below)
             await farm.client.create(path, b"nonsense")
         except NoNodeError:
             farm.note(f"{below} is gone")
