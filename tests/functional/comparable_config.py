@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import math
 from typing import Any
 
@@ -19,7 +21,7 @@ from nodepool_tx.config.metastatic import MetastaticPool, MetastaticProvider
 from nodepool_tx.config.openstack import OpenStackImage, OpenStackPool, OpenStackProvider
 from tests.functional import reference_config as theirs
 
-__all__ = ["comparable", "whole"]
+__all__ = ["cloud_values", "comparable", "whole"]
 
 
 def whole(config: Config) -> dict[str, Any]:
@@ -76,6 +78,26 @@ def _any_pool(pool: PoolConfig) -> dict[str, Any]:
 def _node(node: StaticNode) -> list[Any]:
     names = theirs.NODE.replace("host-key ", "host-keys ").replace("-", "_")
     return [thaw(getattr(node, name)) for name in names.split()]
+
+
+def cloud_values(
+    config: Config, there: dict[str, dict[str, Any]]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Ours and Nodepool 11's values of all providers that have much to be said about them.
+
+    There, a disk image that a provider does not list has no values; it gets ours.
+    """
+    values = {name: comparable(provider) for name, provider in config.providers.items()}
+    ours: dict[str, Any] = json.loads(
+        json.dumps({name: value for name, value in values.items() if value is not None})
+    )
+    filled_in: dict[str, Any] = copy.deepcopy(there)
+    for provider, below in filled_in.items():
+        for pool, of_pool in below["pools"].items():
+            for name, label in of_pool["labels"].items():
+                if "image" in label and label["image"] is None:
+                    label["image"] = ours[provider]["pools"][pool]["labels"][name]["image"]
+    return ours, filled_in
 
 
 def comparable(provider: ProviderConfig) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ import pytest
 
 from nodepool_tx.config import Config, ConfigErrors, validate_files
 from tests.config.parsing import BUILT_IN
-from tests.functional.comparable_config import whole
+from tests.functional.comparable_config import cloud_values, whole
 from tests.functional.reading import Files, Theirs, read_by_nodepool, verdict_of_ours
 from tests.functional.reference_config import ENVIRONMENT
 from tests.functional.upstream_files import (
@@ -93,7 +93,7 @@ KINDS = {
 }
 
 #: How many values are compared at least.
-FIELDS = 9_000
+FIELDS = 18_000
 
 
 @attrs.frozen
@@ -186,6 +186,10 @@ def test_read_alike(every: dict[str, Read]) -> None:
             (name, key): (ours[key], theirs[key]) for key in theirs if ours[key] != theirs[key]
         }
         assert set(ours) == set(theirs)
+        assert read.theirs.providers is not None
+        clouds, there = cloud_values(read.ours, read.theirs.providers)
+        assert clouds == there, name
+        compared += _leaves(there)
     assert different == DIFFERENT
     assert compared > FIELDS
 
