@@ -8,7 +8,17 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from nodepool_tx import collecting
-from nodepool_tx.collecting import DUE, IDLE, INTERVAL, LATE, OVERDUE, SHARE, Collector
+from nodepool_tx.collecting import (
+    DUE,
+    IDLE,
+    INTERVAL,
+    LATE,
+    OVERDUE,
+    SHARE,
+    YOUNG,
+    Collector,
+    resident,
+)
 
 
 class Interpreter:
@@ -45,7 +55,8 @@ class CollectorTests(SynchronousTestCase):
         self.takes = 0.2
         self.interpreter = Interpreter(self)
         self.patch(collecting, "gc", self.interpreter)
-        self.collector = Collector(self.clock, lambda: self.used)
+        self.memory = 10 * OVERDUE
+        self.collector = Collector(self.clock, lambda: self.used, lambda: self.memory)
         self.collector.startService()
 
     def tearDown(self) -> None:
@@ -75,9 +86,19 @@ class CollectorTests(SynchronousTestCase):
 
     def test_overdue(self) -> None:
         """A process that is never idle does not grow for ever."""
-        self.interpreter.younger = OVERDUE // 7000 - 1
+        self.interpreter.younger = 100 * DUE
+        self.memory += OVERDUE - 1
         self.assertEqual(self.go_on(busy=True), 0)
-        self.interpreter.younger = OVERDUE // 7000
+        self.memory += 1
+        self.assertEqual(self.go_on(busy=True), 1)
+        self.memory += OVERDUE - 1
+        self.assertEqual(self.go_on(busy=True), 1)
+
+    def test_shrinking(self) -> None:
+        """Memory that was given back before counts when it is taken again."""
+        self.memory -= OVERDUE // 2
+        self.assertEqual(self.go_on(busy=True), 0)
+        self.memory += OVERDUE
         self.assertEqual(self.go_on(busy=True), 1)
 
     def test_share(self) -> None:
@@ -100,7 +121,12 @@ class InterpreterTests(SynchronousTestCase):
         collector = Collector(Clock())
         collector.startService()
         self.assertGreater(gc.get_freeze_count(), 0)
-        self.assertEqual(gc.get_threshold()[:2], before[:2])
+        self.assertEqual(gc.get_threshold()[:2], YOUNG)
         collector.stopService()
         self.assertEqual(gc.get_freeze_count(), 0)
         self.assertEqual(gc.get_threshold(), before)
+
+    def test_resident(self) -> None:
+        """The memory of this process is known, in bytes."""
+        self.assertGreater(resident(), 5_000_000)
+        self.assertLess(resident(), 100_000_000_000)
