@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import os
 import re
 import stat
 import sys
+from functools import lru_cache
 from typing import Any, Protocol
 
 from twisted.logger import (
@@ -63,7 +65,7 @@ class Sink(Protocol):
 def format_line(event: LogEvent) -> str:
     """One event as one line; a traceback follows on its own lines."""
     message = _message(event)
-    named = _FIELD.findall(event.get("log_format") or "")
+    named = _fields_in(event.get("log_format") or "")
     traced = " ".join(
         f"{key}={value}"
         for key in TRACED
@@ -100,7 +102,21 @@ def _time(event: LogEvent) -> str:
     when = event.get("log_time")
     if when is None:
         return "-"
-    return datetime.datetime.fromtimestamp(when).astimezone().isoformat(timespec="milliseconds")
+    second = math.floor(when)
+    time, zone = _second(second)
+    return f"{time}.{int((when - second) * 1000):03}{zone}"
+
+
+@lru_cache(maxsize=1)
+def _second(when: int) -> tuple[str, str]:
+    """The local time of a second, and its distance from UTC; the log has many lines of each."""
+    text = datetime.datetime.fromtimestamp(when).astimezone().isoformat()
+    return text[:19], text[19:]
+
+
+@lru_cache(maxsize=1000)
+def _fields_in(form: str) -> frozenset[str]:
+    return frozenset(_FIELD.findall(form))
 
 
 def _level(event: LogEvent) -> str:

@@ -66,6 +66,9 @@ class NodeState(str, enum.Enum):
     #: The node is gone; only its znode is left to be removed.
     DELETED = "deleted"
 
+    # It equals its text.
+    __hash__ = str.__hash__
+
 
 _S = NodeState
 
@@ -109,6 +112,9 @@ class RequestState(str, enum.Enum):
     PENDING = "pending"
     FULFILLED = "fulfilled"
     FAILED = "failed"
+
+    # It equals its text.
+    __hash__ = str.__hash__
 
 
 class ComponentState(str, enum.Enum):

@@ -9,6 +9,7 @@ cannot be understood raises :class:`Unreadable`; nothing else is raised.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -146,21 +147,34 @@ def _text(value: Any) -> str:
     return value
 
 
+def _name_or_none(value: Any) -> str | None:
+    """Text that many records have in common, and that is kept once."""
+    return None if value is None else sys.intern(_text(value))
+
+
+def _shared(value: Any) -> Any:
+    """Anything; text is kept once."""
+    return sys.intern(value) if isinstance(value, str) else value
+
+
 def _texts(value: Any) -> tuple[str, ...]:
     """A list of strings; one string and nothing at all are lists too."""
     if not value:
         return ()
     if isinstance(value, str):
-        return (value,)
+        return (sys.intern(value),)
     if not isinstance(value, list):
         raise Unreadable(f"expected a list, found {value!r:.60}")
-    return tuple(_text(item) for item in value)
+    return tuple([sys.intern(_text(item)) for item in value])
+
+
+_NOTHING: Mapping[str, Any] = {}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise Unreadable(f"expected an object, found {value!r:.60}")
-    return value
+    return value or _NOTHING
 
 
 def _amounts(value: Any) -> Mapping[str, float]:
@@ -184,26 +198,27 @@ _number_or_none = _optional(_number)
 
 _NODE_CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "state_time": _number,
-    "provider": _text_or_none,
-    "pool": _text_or_none,
+    "provider": _name_or_none,
+    "pool": _name_or_none,
     "type": _texts,
-    "allocated_to": _text_or_none,
-    "public_ipv4": _text_or_none,
-    "private_ipv4": _text_or_none,
-    "public_ipv6": _text_or_none,
-    "interface_ip": _text_or_none,
-    "launcher": _text_or_none,
+    **dict.fromkeys(("cloud", "az", "region", "shell_type", "python_path"), _shared),
+    "allocated_to": _name_or_none,
+    "public_ipv4": _name_or_none,
+    "private_ipv4": _name_or_none,
+    "public_ipv6": _name_or_none,
+    "interface_ip": _name_or_none,
+    "launcher": _name_or_none,
     "created_time": _number_or_none,
-    "hostname": _text_or_none,
+    "hostname": _name_or_none,
     "host_keys": _texts,
-    "username": _text_or_none,
-    "connection_type": _text_or_none,
+    "username": _name_or_none,
+    "connection_type": _name_or_none,
     "hold_expiration": _optional(_whole_seconds),
     "resources": _optional(_amounts),
     "slot": _optional(_slot),
     "attributes": _optional(_mapping),
-    "tenant_name": _text_or_none,
-    "requestor": _text_or_none,
+    "tenant_name": _name_or_none,
+    "requestor": _name_or_none,
     "node_properties": _optional(_mapping),
 }
 _REQUEST_CHECKS: Mapping[str, Callable[[Any], Any]] = {
@@ -212,12 +227,12 @@ _REQUEST_CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "node_types": _texts,
     "nodes": _texts,
     "reuse": bool,
-    "requestor": _text_or_none,
-    "provider": _text_or_none,
+    "requestor": _name_or_none,
+    "provider": _name_or_none,
     "relative_priority": _number,
     "event_id": _text_or_none,
     "created_time": _number_or_none,
-    "tenant_name": _text_or_none,
+    "tenant_name": _name_or_none,
 }
 
 
