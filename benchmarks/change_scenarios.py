@@ -22,6 +22,8 @@ ROUNDS = 10.0
 """Seconds; two of the rounds in which Nodepool 11 returns used nodes."""
 QUIET = 4.0
 """Seconds of waits to compare those during a reload with."""
+PATIENCE = 90.0
+"""Seconds in which a new file must be in force."""
 IN_FORCE = 13.0
 """Seconds from a new file to the end of its effects; Nodepool 11 looks every ten."""
 
@@ -113,10 +115,9 @@ async def reload(bench: Bench, daemon: Daemon, nodes: int) -> Numbers:
                 if each["name"] == address(nodes - 1)
             )
             entry["labels"] = ["other", "new"]
+            watching = asyncio.create_task(_labelled(connection, address(nodes - 1), "new"))
             launcher.write(config)
-            label = await asking.during(IN_FORCE)
-            if not await _has_label(connection, address(nodes - 1), "new"):
-                raise requester.HandOutError("the new label did not come into force")
+            label = await asking.during(IN_FORCE, watching)
             launcher.write({**config, "max-hold-age": 7200})
             interval = await asking.during(IN_FORCE)
         finally:
@@ -128,6 +129,7 @@ async def reload(bench: Bench, daemon: Daemon, nodes: int) -> Numbers:
         "longest s before": max(before),
         "median s, label": statistics.median(label),
         "longest s, label": max(label),
+        "until in force s": watching.result(),
         "median s, interval": statistics.median(interval),
         "longest s, interval": max(interval),
     }
@@ -141,14 +143,23 @@ def _with_label(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-async def _has_label(connection: Connection, host: str, label: str) -> bool:
-    names = await connection.children(requester.NODES)
-    for name in names:
-        with contextlib.suppress(NoNodeError):
-            found = json.loads((await connection.get(f"{requester.NODES}/{name}"))[0])
-            if found["hostname"] == host and label in found["type"]:
-                return True
-    return False
+async def _labelled(connection: Connection, host: str, label: str) -> float:
+    """Wait until the record of a host's node says that it has a label; answers how long.
+
+    :raises HandOutError: it took longer than :data:`PATIENCE`.
+    """
+    started = time.perf_counter()
+    others: set[str] = set()
+    while time.perf_counter() - started < PATIENCE:
+        for name in set(await connection.children(requester.NODES)) - others:
+            with contextlib.suppress(NoNodeError):
+                found = json.loads((await connection.get(f"{requester.NODES}/{name}"))[0])
+                if found["hostname"] != host:
+                    others.add(name)
+                elif label in found["type"]:
+                    return time.perf_counter() - started
+        await asyncio.sleep(0.1)
+    raise requester.HandOutError("the new label did not come into force")
 
 
 class _Asking:
@@ -162,9 +173,12 @@ class _Asking:
         while True:
             await requester.use_one(self._connection, "only", self._ledger)
 
-    async def during(self, seconds: float) -> list[float]:
-        """The waits that ended in the next so many seconds, and the one that has not ended."""
+    async def during(self, seconds: float, until: asyncio.Task[float] | None = None) -> list[float]:
+        """The waits that ended in the next so many seconds, and the one that has not ended.
+
+        :param until: goes on at least until this is done.
+        """
         self._ledger.waits.clear()
-        await asyncio.sleep(seconds)
+        await asyncio.gather(asyncio.sleep(seconds), *([until] if until else []))
         now = time.perf_counter()
         return [*self._ledger.waits, *(now - since for since in self._ledger.waiting.values())]

@@ -64,9 +64,8 @@ async def measure(
 
 
 def _selected(scenario: Scenario, options: argparse.Namespace) -> bool:
-    if options.scenario:
-        return scenario.name in options.scenario
-    return not options.part or scenario.part in options.part
+    names, parts = options.scenario or (), options.part or ()
+    return scenario.name in names or scenario.part in parts or not (names or parts)
 
 
 def _order(scenario: Scenario, run: int, results: Results) -> list[Daemon]:

@@ -249,6 +249,7 @@ FAMILIES = (
             Row("No reload: longest wait", "reload", "longest s before", seconds),
             Row("A host's labels changed: median wait", "reload", "median s, label", seconds),
             Row("A host's labels changed: longest wait", "reload", "longest s, label", seconds),
+            Row("A host's labels changed: in force after", "reload", "until in force s", seconds),
             Row("An interval changed: median wait", "reload", "median s, interval", seconds),
             Row("An interval changed: longest wait", "reload", "longest s, interval", seconds),
         ),
