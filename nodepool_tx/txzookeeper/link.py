@@ -241,6 +241,9 @@ class Link:
 
     def _lost(self, connection: Connection, why: str) -> None:
         """The connection we had broke; what was in flight fails right after this."""
+        if connection is not self.connection and not self._ending():
+            # Only tried out.
+            return
         self._session.zxid = max(self._session.zxid, connection.last_zxid)
         if self._ending():
             return

@@ -7,8 +7,11 @@ Behind by a moment it will catch up; but an ensemble restored from a backup, or
 wiped, never will, and would keep us out for ever without a word about our
 session.  So when servers do nothing but hang up for longer than the session
 lives, the round is followed by one that asks for a new session as someone who
-has seen nothing.  Whoever grants that has a quorum, and the quorum has let our
-old session expire: it is reported as expired, and the new one is used.
+has seen nothing.  Whoever grants that has a quorum.  It may have come together
+just then, with all that it ever knew, and with our session, whose time begins
+anew with every leader; so the new session is given back, and the old one asked
+for once more.  Only when that is hung up on again, it is reported as expired,
+and a new one is used.
 """
 
 from __future__ import annotations
@@ -28,6 +31,10 @@ from nodepool_tx.txzookeeper.session import Session
 from nodepool_tx.txzookeeper.wire import NO_PASSWORD, Grant, write_greeting
 
 __all__ = ["Exhausted", "Expired", "Opened", "Outcome", "Refused", "Rounds"]
+
+
+#: Seconds for a server to take a session back.
+_PATIENCE = 1.0
 
 
 @attrs.frozen
@@ -108,11 +115,32 @@ class Rounds:
         if not isinstance(outcome, Exhausted):
             return outcome
         if outdated and outcome.hung_up and self._session.zxid > 0:
-            fresh = await self._try_all(addresses, fresh=True)
-            if not isinstance(fresh, Exhausted):
-                return fresh
+            outcome = await self._exchange(addresses, outcome)
+            if not isinstance(outcome, Exhausted):
+                return outcome
         nowhere = tuple(f"{host}: no address found" for host in unknown)
         return attrs.evolve(outcome, reasons=outcome.reasons + nowhere)
+
+    async def _exchange(self, addresses: Sequence[Address], outcome: Exhausted) -> Outcome:
+        """Somebody else's session if there is a quorum that keeps us out; see the note above."""
+        stranger = await self._try_all(addresses, fresh=True)
+        if not isinstance(stranger, Opened):
+            return outcome if isinstance(stranger, Exhausted) else stranger
+        await self._give_back(stranger.connection)
+        again = await self._try_all(addresses, fresh=False)
+        if not isinstance(again, Exhausted) or not again.hung_up:
+            return again
+        fresh = await self._try_all(addresses, fresh=True)
+        return again if isinstance(fresh, Exhausted) else fresh
+
+    async def _give_back(self, connection: Connection) -> None:
+        """End a session that is not needed; it expires by itself if that cannot be done."""
+        try:
+            await connection.end_session().addTimeout(_PATIENCE, self._clock)
+        except CancelledError:
+            raise
+        except Exception:
+            connection.abandon("its session is not needed")
 
     async def _try_all(self, addresses: Sequence[Address], *, fresh: bool) -> Outcome:
         patience = max(1.0, self._session.timeout / 3)

@@ -14,6 +14,7 @@ from kazoo.exceptions import (
     SessionClosedRequireSaslError,
     SessionExpiredError,
 )
+from kazoo.protocol.serialization import Connect
 from twisted.trial.unittest import SynchronousTestCase
 
 from nodepool_tx.txzookeeper.client import ZookeeperClient
@@ -290,6 +291,24 @@ class OutdatedTests(ScriptedTestCase):
         self.server.drop()
         self.reactor.pump([0.5] * 20)
         self.assertEqual(self.server.greetings[-1].last_zxid_seen, 0)
+
+    def test_an_ensemble_that_is_back_meanwhile(self) -> None:
+        """Servers that begin to serve amid a round give the old session back."""
+        client, states = self.lose()
+        mine = client.session_id
+
+        def not_yet(greeting: Connect) -> bool:
+            return all(each.last_zxid_seen > 0 for each in self.server.greetings[1:])
+
+        self.server.hang_up = not_yet
+        self.reactor.pump([0.5] * 60)
+        self.assertEqual(states, [SUSPENDED, CONNECTED])
+        self.assertEqual((client.session_id, client.session_epoch), (mine, 1))
+        self.assertEqual(self.server.greetings[-1].session_id, mine)
+        self.assertEqual([g.last_zxid_seen for g in self.server.greetings].count(0), 2)
+        self.server.drop()
+        self.reactor.pump([0.5] * 20)
+        self.assertEqual(states, [SUSPENDED, CONNECTED] * 2)
 
     def test_ensemble_without_quorum(self) -> None:
         """Servers that hang up on everybody are no reason to give a session up."""
