@@ -29,6 +29,9 @@ from tests.servers.zookeeper import Ensemble, shared_authority
 
 __all__ = ["ChaosFarm"]
 
+#: Seconds within which all servers of ZooKeeper are to serve once nothing is wrong.
+_SERVES = 90.0
+
 #: The server of the ensemble with a small disk.
 _SMALL = 2
 
@@ -160,8 +163,6 @@ class ChaosFarm:
         for server in self.ensemble.servers:
             if server.running:
                 server.thaw()
-            else:
-                server.start()
         for cloud in self.clouds.values():
             cloud.heal()
             cloud.troubles.silent = False
@@ -176,5 +177,18 @@ class ChaosFarm:
                 launcher.process.send(signal.SIGCONT)
             else:
                 launcher.process.start()
-        await deferToThread(self.ensemble.wait_ready)
+        await self._until_zookeeper_serves()
         await until_connected(self.client)
+
+    async def _until_zookeeper_serves(self) -> None:
+        """Start servers that have ended, also those that are about to for want of a disk."""
+        deadline = time.monotonic() + _SERVES
+        servers = self.ensemble.servers
+        while not all(await deferToThread(lambda: [server.mode() for server in servers])):
+            for number, server in enumerate(servers):
+                if not server.running:
+                    self.note(f"of ZooKeeper, server {number} starts again")
+                    server.start()
+            if time.monotonic() > deadline:
+                raise RuntimeError("ZooKeeper does not serve again")
+            await self.sleep(0.5)
