@@ -86,9 +86,9 @@ def _release(change: Change) -> bool:
     return change.key == "release" and change.value == 0
 
 
-def _rate(change: Change) -> bool:
-    """A rate below zero is none at all; there it is kept, and delays nothing either."""
-    return change.key == "rate" and change.value == -1
+def _too_small(change: Change) -> bool:
+    """A rate or a size that is too small to be one is not taken as it is here."""
+    return change.key in ("rate", "min-ram", "volume-size") and change.value in (-1, 0)
 
 
 #: What is taken by all and read differently.
@@ -97,7 +97,7 @@ READ_DIFFERENTLY: tuple[Callable[[Change], bool], ...] = (
     _repeated,
     _chroot,
     _release,
-    _rate,
+    _too_small,
 )
 
 
