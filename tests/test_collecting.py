@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from nodepool_tx import collecting
 from nodepool_tx.collecting import (
     DUE,
+    GROWN,
     IDLE,
     INTERVAL,
     LATE,
@@ -56,12 +57,18 @@ class CollectorTests(SynchronousTestCase):
         self.interpreter = Interpreter(self)
         self.patch(collecting, "gc", self.interpreter)
         self.memory = 10 * OVERDUE
-        self.collector = Collector(self.clock, lambda: self.used, lambda: self.memory)
+        self.given_back = 0
+        self.collector = Collector(
+            self.clock, lambda: self.used, lambda: self.memory, self.give_back
+        )
         self.collector.startService()
 
     def tearDown(self) -> None:
         self.collector.stopService()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def give_back(self) -> None:
+        self.given_back += 1
 
     def go_on(self, *, busy: bool = False) -> int:
         """One more interval; answers how many collections there were so far."""
@@ -76,6 +83,16 @@ class CollectorTests(SynchronousTestCase):
         self.interpreter.younger = DUE
         self.assertEqual(self.go_on(busy=True), 0)
         self.assertEqual(self.go_on(), 1)
+
+    def test_grown(self) -> None:
+        """It is due as well when the process has grown; what is free then is given back."""
+        self.memory += GROWN - 1
+        self.assertEqual(self.go_on(), 0)
+        self.memory += 1
+        self.assertEqual(self.go_on(busy=True), 0)
+        self.assertEqual(self.given_back, 0)
+        self.assertEqual(self.go_on(), 1)
+        self.assertEqual(self.given_back, 1)
 
     def test_late(self) -> None:
         """A process that had to wait for the processor is not idle."""
