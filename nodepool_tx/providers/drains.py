@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 
 from kazoo import exceptions as zke
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -83,23 +83,33 @@ class DrainLedger:
         """
         try:
             names = await self._client.get_children(paths.DRAINING)
-            found = await gatherResults(
-                [self._client.get(paths.draining(name)) for name in names], consumeErrors=True
+            entries = await gatherResults(
+                [Deferred.fromCoroutine(self._entry(name)) for name in names], consumeErrors=True
             )
         except zke.NoNodeError:
             return {}
+        except FirstError as e:
+            why = e.subFailure.value
+            raise Uncertain(str(why) or type(why).__name__) from e
         except connection_errors as e:
             raise Uncertain(str(e)) from e
-        except Exception as e:
-            # One of them was struck while we looked: look again another time.
-            raise Uncertain(str(e)) from e
         drivers: dict[str, str] = {}
-        for name, (data, _) in zip(names, found, strict=True):
+        for name, data in zip(names, entries, strict=True):
+            if data is None:
+                continue
             try:
                 drivers[name] = str(json.loads(data)["driver"])
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, RecursionError):
                 self._log.warn("{path} is unreadable", path=paths.draining(name))
         return drivers
+
+    async def _entry(self, provider: str) -> bytes | None:
+        """What is noted of a provider; None if that was struck while we looked."""
+        try:
+            data, _ = await self._client.get(paths.draining(provider))
+        except zke.NoNodeError:
+            return None
+        return data
 
 
 def _not_now(failure: Failure) -> None:
