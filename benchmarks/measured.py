@@ -24,6 +24,7 @@ class Sizes:
     idle: int = 10
     window: float = 15.0
     few_nodes_window: float = 20.0
+    many_nodes_window: float = 20.0
     returned: int = 50
     many: int = 10_000
     queued: int = 5_000
@@ -41,6 +42,7 @@ QUICK = Sizes(
     idle=5,
     window=10.0,
     few_nodes_window=15.0,
+    many_nodes_window=15.0,
     returned=20,
     many=2_000,
     queued=1_000,

@@ -78,7 +78,14 @@ def plan(quick: bool, probe: int) -> list[Scenario]:
         Scenario(
             "1000 nodes",
             "throughput",
-            make(busy, nodes=1000, clients=1000, seconds=sizes.window),
+            make(
+                busy,
+                nodes=1000,
+                clients=1000,
+                seconds=sizes.many_nodes_window,
+                before=sizes.many_nodes_window,
+            ),
+            most=2,
         ),
         Scenario("registration", "scale", make(scenarios.registration, nodes=2_000)),
         Scenario(

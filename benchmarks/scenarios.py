@@ -50,8 +50,11 @@ async def busy(
     clients: int,
     seconds: float,
     probe: int | None = None,
+    before: float = WARMING,
 ) -> Numbers:
     """So many clients, each asking again as soon as it is done, for so long.
+
+    :param before: how long they work before it counts, in seconds.
 
     What ZooKeeper did meanwhile for the launcher and for the clients is counted, and which
     share of the processors each of the three took.
@@ -71,7 +74,7 @@ async def busy(
             used.append((launching, asking, serving))
             marks.append(counted.mark(endpoint))
 
-        done = await load(bench, "only", clients, seconds, WARMING, note)
+        done = await load(bench, "only", clients, seconds, before, note)
         usage = launcher.usage()
     if not done.jobs:
         raise requester.HandOutError(f"no job was done in {done.seconds:.0f} s")
