@@ -58,6 +58,20 @@ def test_a_server_is_made_and_deleted(zuul: Zuul, tree: Tree) -> None:
     until_empty(tree)
 
 
+def test_what_was_used_is_counted(zuul: Zuul, tree: Tree) -> None:
+    """Zuul's statistics of what a tenant and a project used are made of what the node says."""
+    before = zuul.statistics()
+    request, _ = zuul.obtain(LABEL, LABEL)
+    zuul.give_back(request)
+    counted = {key: value - before.get(key, 0) for key, value in zuul.statistics().items()}
+    # Two nodes for the second that Zuul is told the job took.
+    used = {"instances": 2, "cores": 8, "ram": 16384}
+    for whose in ("tenant.tenant", "project.project"):
+        for resource, value in used.items():
+            assert counted[f"zuul.nodepool.resources.in_use.{whose}.{resource}"] == value
+    until_empty(tree)
+
+
 def test_several_are_of_one_zone(zuul: Zuul, tree: Tree) -> None:
     """The nodes of a request come together, in one zone."""
     request, nodes = zuul.obtain(LABEL, LABEL, LABEL)
@@ -73,7 +87,7 @@ def test_a_withdrawn_request_leaves_its_server_to_the_next(zuul: Zuul, tree: Tre
     withdrawn = zuul.request(LABEL)
     (name,) = eventually("a node is being made", lambda: list(tree.nodes()) or None)
     zuul.cancel(withdrawn)
-    eventually("it is ready", lambda: tree.nodes(state="ready", allocated_to=None))
+    eventually("it is ready", lambda: tree.nodes(state="ready", allocated_to=None) or None)
     request, (node,) = zuul.obtain(LABEL)
     assert node["id"] == name
     zuul.give_back(request)

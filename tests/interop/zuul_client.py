@@ -38,10 +38,10 @@ class Zuul:
         self._selector.register(self._process.stdout, selectors.EVENT_READ)
         self._answer()
 
-    def _answer(self) -> Any:
+    def _answer(self, timeout: float = ANSWER_TIMEOUT) -> Any:
         assert self._process.stdout is not None
-        if not self._selector.select(ANSWER_TIMEOUT):
-            raise ZuulError(f"no answer in {ANSWER_TIMEOUT} s; {self._log_end()}")
+        if not self._selector.select(timeout):
+            raise ZuulError(f"no answer in {timeout} s; {self._log_end()}")
         line = self._process.stdout.readline()
         if not line:
             raise ZuulError(f"ended; {self._log_end()}")
@@ -53,7 +53,7 @@ class Zuul:
     def _log_end(self) -> str:
         return self._log.read_bytes()[-3000:].decode(errors="replace")
 
-    def _call(self, do: str, **arguments: Any) -> Any:
+    def _call(self, do: str, *, within: float = ANSWER_TIMEOUT, **arguments: Any) -> Any:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
         self._process.stdin.flush()
@@ -99,9 +99,12 @@ class Zuul:
         """Return what a request obtained."""
         self._call("give_back", request=request)
 
-    def hold(self, request: str, reason: str) -> int:
-        """Hold what a request obtained; answers how many nodes Zuul then finds held."""
-        held: int = self._call("hold", request=request, reason=reason)
+    def hold(self, request: str, reason: str, expiration: int | None = None) -> int:
+        """Hold what a request obtained; answers how many nodes Zuul then finds held.
+
+        The hold ends after `expiration` seconds, if they are given.
+        """
+        held: int = self._call("hold", request=request, reason=reason, expiration=expiration)
         return held
 
     def release_hold(self, request: str) -> None:
@@ -116,6 +119,27 @@ class Zuul:
     def cancel(self, request: str) -> None:
         """Withdraw a request."""
         self._call("cancel", request=request)
+
+    def statistics(self) -> dict[str, float]:
+        """What Zuul has counted so far, by the names that it has in statsd."""
+        counted: dict[str, float] = self._call("statistics")
+        return counted
+
+    def fields(self, request: str) -> dict[str, Any]:
+        """A request as Zuul reads it."""
+        read: dict[str, Any] = self._call("fields", request=request)
+        return read
+
+    def load(self, count: int, at_once: int, within: float, **options: Any) -> dict[str, Any]:
+        """Do many jobs at a time; answers `counts`, what was `wrong`, and the `seconds`.
+
+        Options: `wishes` (lists of labels), `cancelled` and `revised` (shares of the requests),
+        `seed`, `patience` (seconds without any news).
+        """
+        told: dict[str, Any] = self._call(
+            "load", within=within, count=count, at_once=at_once, **options
+        )
+        return told
 
     def launchers(self) -> dict[str, list[str]]:
         """Labels by id of the pools Zuul sees."""

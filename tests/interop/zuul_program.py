@@ -7,11 +7,14 @@ are its arguments.  Each line of its output is `{"result": â€¦}` or `{"error": â
 """
 
 import json
+import random
 import sys
 import time
 import traceback
 import types
 import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -21,6 +24,27 @@ from zuul.zk import ZooKeeperClient
 from zuul.zk.event_queues import PipelineResultEventQueue
 
 SYSTEM, TENANT, PIPELINE, PROJECT, JOB = "interop", "tenant", "check", "project", "job"
+
+
+class Statistics:
+    """Takes what Zuul sends to statsd; the sums of counters by name."""
+
+    def __init__(self):
+        self.sums = Counter()
+
+    def incr(self, key, value=1, **names):
+        """Count."""
+        self.sums[key.format(**names)] += value
+
+    def timing(self, key, value):
+        """Times are not looked at."""
+
+    def pipeline(self):
+        """What is counted together."""
+        return self
+
+    def send(self):
+        """It was counted."""
 
 
 class Zuul:
@@ -35,8 +59,9 @@ class Zuul:
         ]
         for client in self._clients:
             client.connect()
-        self._scheduler = Nodepool(self._clients[0], SYSTEM, None, scheduler=True)
-        self._executor = Nodepool(self._clients[1], SYSTEM, None)
+        self._statistics = Statistics()
+        self._scheduler = Nodepool(self._clients[0], SYSTEM, self._statistics, scheduler=True)
+        self._executor = Nodepool(self._clients[1], SYSTEM, self._statistics)
         self._scheduler.zk_nodepool.register()
         self._events = PipelineResultEventQueue(self._clients[0], TENANT, PIPELINE)
         self._nodesets = {}
@@ -49,7 +74,7 @@ class Zuul:
         """Ask for nodes; answers the request's id."""
         nodeset = model.NodeSet()
         for index, label in enumerate(labels):
-            nodeset.addNode(model.Node([f"node-{index}"], label))
+            nodeset.addNode(model.Node([f"node-{index}", f"alias-{index}"], label))
         job = types.SimpleNamespace(nodeset=nodeset, uuid=uuid.uuid4().hex, name=JOB)
         request = self._scheduler.requestNodes(
             uuid.uuid4().hex, job, TENANT, PIPELINE, provider, priority, relative_priority
@@ -90,11 +115,14 @@ class Zuul:
         build = types.SimpleNamespace(uuid=uuid.uuid4().hex)
         self._executor.returnNodeSet(self._nodesets[request], build, TENANT, PROJECT, 1.0)
 
-    def hold(self, request, reason):
-        """Hold an accepted request's nodes, as for a failed job; then let go of them."""
+    def hold(self, request, reason, expiration=None):
+        """Hold an accepted request's nodes, as for a failed job; then let go of them.
+
+        It expires after so many seconds, if any are given.
+        """
         hold = model.HoldRequest()
         hold.tenant, hold.project, hold.job, hold.ref_filter = TENANT, PROJECT, JOB, ".*"
-        hold.reason = reason
+        hold.reason, hold.node_expiration = reason, expiration
         self._executor.zk_nodepool.storeHoldRequest(hold)
         build = types.SimpleNamespace(uuid=uuid.uuid4().hex)
         self._executor.holdNodeSet(self._nodesets[request], hold, build, 1.0)
@@ -116,6 +144,18 @@ class Zuul:
         """Withdraw a request."""
         self._scheduler.cancelRequest(self._scheduler.zk_nodepool.getNodeRequest(request))
 
+    def statistics(self):
+        """What Zuul has counted so far, by the names that it has in statsd."""
+        return dict(self._statistics.sums)
+
+    def fields(self, request):
+        """A request as it is stored."""
+        return self._executor.zk_nodepool.getNodeRequest(request).toDict()
+
+    def load(self, count, at_once, wishes, cancelled, revised, seed, patience):
+        """Do so many jobs, so many of them at a time; answers what came of them."""
+        return Load(self, wishes, cancelled, revised, seed).run(count, at_once, patience)
+
     def launchers(self):
         """The labels of each pool that Zuul sees registered."""
         pools = self._executor.zk_nodepool.getRegisteredLaunchers()
@@ -125,6 +165,128 @@ class Zuul:
         """End the executor's session with whatever it has locked, and begin a new one."""
         self._clients[1].disconnect()
         self._clients[1].connect()
+
+
+class Load:
+    """Requests by the hundred: a scheduler's loop, and executors beside it.
+
+    `cancelled` is the share of requests that are withdrawn, half of them at once and half when
+    they were answered; `revised` that of those whose relative priority changes as they wait.
+    """
+
+    EXECUTORS = 8
+
+    def __init__(self, zuul, wishes, cancelled, revised, seed):
+        self._zuul = zuul
+        self._wishes = wishes
+        self._cancelled = cancelled
+        self._revised = revised
+        self._random = random.Random(seed)
+        self._open = {}
+        self._jobs = {}
+        self._holders = {}
+        self._counts = Counter()
+        self._wrong = []
+
+    def run(self, count, at_once, patience):
+        """Ask until all were asked; fails if nothing happens for so many seconds."""
+        began = heard = time.monotonic()
+        with ThreadPoolExecutor(self.EXECUTORS) as executors:
+            while count or self._open or self._jobs:
+                progress = self._finish()
+                while count and len(self._open) + len(self._jobs) < at_once:
+                    count -= 1
+                    self._ask()
+                for event in self._zuul._events:
+                    progress = True
+                    self._zuul._events.ack(event)
+                    self._answered(event.request_id, executors)
+                if progress:
+                    heard = time.monotonic()
+                elif time.monotonic() - heard > patience:
+                    waiting = {name: self._zuul.state(name) for name in self._open}
+                    raise TimeoutError(f"nothing in {patience} s for {waiting}")
+                time.sleep(0.002)
+        seconds = time.monotonic() - began
+        return {"counts": self._counts, "wrong": self._wrong[:20], "seconds": seconds}
+
+    def _ask(self):
+        zuul, chance = self._zuul, self._random.random()
+        labels = self._random.choice(self._wishes)
+        name = zuul.request(labels, relative_priority=self._random.randrange(5))
+        self._counts["asked"] += 1
+        self._counts["nodes asked"] += len(labels)
+        if chance < self._cancelled / 2:
+            zuul.cancel(name)
+            self._counts["cancelled waiting"] += 1
+            return
+        self._open[name] = chance < self._cancelled
+        if self._cancelled <= chance < self._cancelled + self._revised:
+            self._revise(name)
+
+    def _revise(self, name):
+        request = self._zuul._scheduler.zk_nodepool.getNodeRequest(name, cached=True)
+        if request is None or request.state != model.STATE_REQUESTED:
+            self._counts["answered before it was revised"] += 1
+            return
+        done = self._zuul._scheduler.reviseRequest(request, self._random.randrange(5, 10))
+        self._counts["locked when to be revised" if done is False else "revised"] += 1
+
+    def _answered(self, name, executors):
+        if name not in self._open:
+            return  # cancelled at the same time
+        if self._open.pop(name):
+            self._zuul._scheduler.cancelRequest(
+                self._zuul._scheduler.zk_nodepool.getNodeRequest(name)
+            )
+            self._counts["cancelled answered"] += 1
+        else:
+            self._jobs[name] = executors.submit(self._job, name)
+
+    def _job(self, name):
+        """What an executor does; answers how many nodes it has had."""
+        nodes = self._zuul.accept(name)
+        for node in nodes:
+            other = self._holders.setdefault(node["hostname"], name)
+            if other != name:
+                self._wrong.append(f"{node['id']} was given to {name} while {other} had it")
+        self._check(name, nodes)
+        self._zuul.use(name)
+        for node in nodes:
+            del self._holders[node["hostname"]]
+        self._zuul.give_back(name)
+        return len(nodes)
+
+    def _check(self, name, nodes):
+        for index, (node, asked) in enumerate(
+            zip(nodes, self._zuul._nodesets[name].getNodes(), strict=True)
+        ):
+            wanted = {
+                "allocated_to": name,
+                "type": [asked.label],
+                "name": f"node-{index}",
+                "tenant_name": TENANT,
+                "requestor": SYSTEM,
+                "connection_type": "ssh",
+                "host_keys": [],
+            }
+            for key, value in wanted.items():
+                if node.get(key) != value:
+                    self._wrong.append(f"{key} of {node['id']} is {node.get(key)}, not {value}")
+        if len({(node["provider"], node["pool"]) for node in nodes}) != 1:
+            self._wrong.append(f"the nodes of {name} are of several pools")
+
+    def _finish(self):
+        ended = [name for name, job in self._jobs.items() if job.done()]
+        for name in ended:
+            job = self._jobs.pop(name)
+            self._zuul._nodesets.pop(name)
+            if job.exception() is not None:
+                self._wrong.append("".join(traceback.format_exception(job.exception())))
+            else:
+                self._counts["served"] += 1
+                self._counts["nodes"] += job.result()
+        return bool(ended)
 
 
 def main():
