@@ -41,32 +41,34 @@ class Harm:
 
     def __init__(self) -> None:
         self.over = False
-        self._mending = DeferredLock()
+        self._alone = DeferredLock()
 
     async def strike(self, farm: Farm, rng: Random) -> None:
-        """Do it; what comes too late, since it has been healed meanwhile, is undone at once.
+        """Do it, unless it has been healed before it could.
 
         :raises Surprise: see there.
         """
+        await self._alone.acquire()
         try:
-            await self.harm(farm, rng)
+            if not self.over:
+                await self.harm(farm, rng)
         except NothingToStrike as e:
             farm.note(f"{self.name}: nothing to strike: {e}")
         except KazooException as e:
             farm.note(f"{self.name}: {e!r}")
-        if self.over:
-            await self.heal(farm)
+        finally:
+            self._alone.release()
 
     async def heal(self, farm: Farm) -> None:
-        """Put it right; a second time does nothing more than the first."""
+        """Put it right, once the strike is over; a second time does nothing more."""
         self.over = True
-        await self._mending.acquire()
+        await self._alone.acquire()
         try:
             await self.mend(farm)
         except (KazooException, TimeoutError) as e:
             farm.note(f"{self.name} is not healed: {e!r}")
         finally:
-            self._mending.release()
+            self._alone.release()
 
     async def harm(self, farm: Farm, rng: Random) -> None:
         """Do it.

@@ -30,20 +30,17 @@ class Launchers(FaultScene):
             self.assertTrue(self.daemon.running)
             self.assertNotEqual(self.daemon.pid, before)
             await self.until_logged(self.daemon, "up to date with ZooKeeper")
-        await self.until_well()
-        self.assert_nothing_unforeseen()
-
-    @asynchronous
-    async def test_killed_often(self) -> None:
-        """It dies again and again, until it is healed in the middle."""
+        # It dies again and again, until it is healed in the middle.
+        noted = len(self.farm.story)
         fault = faults.make("launcher-killed-often")
         striking = Deferred.fromCoroutine(fault.strike(self.farm, Random(1)))
-        await self.until("twice", lambda: len(self.farm.story) >= 2)
+        await self.until("twice", lambda: len(self.farm.story) >= noted + 2)
         await self.heal(fault)
         await striking
         story = len(self.farm.story)
         await self.until_well()
         self.assertEqual(len(self.farm.story), story)
+        self.assert_nothing_unforeseen()
 
 
 class Frozen(FaultScene):
@@ -63,22 +60,6 @@ class Frozen(FaultScene):
 
     async def nobody(self) -> bool:
         return await self.sight.components("launcher") == []
-
-
-class Sessions(FaultScene):
-    @asynchronous
-    async def test_expired(self) -> None:
-        """The session is not there any more, and the launcher has another one soon."""
-        for name in ("session-expired", "session-all-expired"):
-            (before,) = await launcher_sessions(self.checked)
-            fault = await self.strike(name)
-            self.assertNotIn(before, await launcher_sessions(self.checked))
-            await self.heal(fault)
-            await self.until_well()
-            (after,) = await launcher_sessions(self.checked)
-            self.assertNotEqual(before, after)
-        self.assertEqual(self.daemon.log.count("ZooKeeper: expired"), 2)
-        self.assert_nothing_unforeseen()
 
 
 class Network(FaultScene):
@@ -130,10 +111,20 @@ def refuses(port: int) -> bool:
         return attempt.connect_ex(("127.0.0.1", port)) != 0
 
 
-class Clocks(FaultScene):
+class SessionsAndClocks(FaultScene):
     @asynchronous
-    async def test_wrong_clock(self) -> None:
-        """What the launcher says of the time is wrong, and right again; it works all the same."""
+    async def test_sessions_and_clocks(self) -> None:
+        """The session is another one; what the launcher says of the time is wrong, and right."""
+        for name in ("session-expired", "session-all-expired"):
+            (before,) = await launcher_sessions(self.checked)
+            fault = await self.strike(name)
+            self.assertNotIn(before, await launcher_sessions(self.checked))
+            await self.heal(fault)
+            await self.until_well()
+            (after,) = await launcher_sessions(self.checked)
+            self.assertNotEqual(before, after)
+        self.assertEqual(self.daemon.log.count("ZooKeeper: expired"), 2)
+
         for name, least in (("clock-minutes", 60.0), ("clock-hours", 3600.0)):
             fault = await self.strike(name)
             await self.until("its clock is wrong", lambda least=least: self.wrong(least))
