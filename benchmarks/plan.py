@@ -60,7 +60,9 @@ def plan(quick: bool, probe: int) -> list[Scenario]:
     busy = scenarios.busy
     found = [
         Scenario("idle", "idle", make(scenarios.idle, requests=sizes.idle)),
-        Scenario("turn-around", "idle", make(change_scenarios.turn_around, nodes=sizes.returned)),
+        Scenario(
+            "turn-around", "idle", make(change_scenarios.turn_around, nodes=sizes.returned), most=2
+        ),
         Scenario(
             "100 nodes", "throughput", make(busy, nodes=100, clients=100, seconds=sizes.window)
         ),
@@ -109,7 +111,10 @@ def plan(quick: bool, probe: int) -> list[Scenario]:
             limit=surge_scenarios.LIMIT + 60.0,
         ),
         Scenario(
-            "all fulfilled", "surge", make(surge_scenarios.all_fulfilled, requests=sizes.surge)
+            "all fulfilled",
+            "surge",
+            make(surge_scenarios.all_fulfilled, requests=sizes.surge),
+            most=2,
         ),
         Scenario("reload", "reload", make(change_scenarios.reload, nodes=2_000), most=2),
         *_clouds(quick),
