@@ -67,9 +67,15 @@ MUTANTS: dict[str, Callable[[], Model[Any]]] = {
     "what is done about a taken request is not fenced": lambda: Taking(
         mutation=_only("take", _without_locks)
     ),
-    "a lock is taken for held by whoever is in its queue": lambda: Taking(losses=0, looks=False),
+    "a lock is taken for held by whoever is in its queue": lambda: Taking(
+        losses=0, looks=False, joins_late=True
+    ),
     "a request's lock is given up before it is answered": lambda: Taking(
-        losses=0, releases_first=True
+        wants=(2,),
+        losses=0,
+        revisions=1,
+        releases_first=True,
+        mutation=_only("take", _without_locks),
     ),
     "a launch is not fenced": lambda: Taking(mutation=_only("make", _without_locks)),
     "the successor starts before the old service is idle": lambda: Reloading(waits_for_idle=False),

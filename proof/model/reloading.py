@@ -181,7 +181,7 @@ class Reloading:
         launchers: int = 2,
         users: int = 1,
         *,
-        reloads: int = 2,
+        reloads: int = 1,
         losses: int = 1,
         crashes: int = 0,
         stops: int = 0,

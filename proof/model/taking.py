@@ -99,7 +99,10 @@ class Taking:
         there may be at a time.
     :param failures: launches that may fail.
     :param silences: answers that may be lost.
+    :param revisions: how often each client may change its priority.
     :param mutation: changes what launchers send.
+    :param joins_late: a launcher may join the queue of a request that its
+        tables do not show as locked yet.
     :param looks: whether a launcher looks who is first in the queue of a lock.
     :param releases_first: it gives a request's lock up before it answers.
     """
@@ -115,8 +118,10 @@ class Taking:
         crashes: int = 0,
         failures: int = 0,
         silences: int = 0,
+        revisions: int = 0,
         mutation: Mutation = as_it_is,
         looks: bool = True,
+        joins_late: bool = False,
         releases_first: bool = False,
         name: str = "taking",
     ) -> None:
@@ -125,9 +130,11 @@ class Taking:
         self._most = most
         self._launchers = launchers
         self._wants = wants
+        self._revisions = revisions
         self._budget = (losses, crashes, failures, silences)
         self._mutation = mutation
         self._looks = looks
+        self._joins_late = joins_late
         self._releases_first = releases_first
         self._trees: dict[Tree, Tree] = {}
 
@@ -139,7 +146,8 @@ class Taking:
             Launcher(number, number + 1, f"pool-{number}") for number in range(self._launchers)
         )
         clients = tuple(
-            Client(number, want, CLIENTS + number) for number, want in enumerate(self._wants)
+            Client(number, want, CLIENTS + number, revisions=self._revisions)
+            for number, want in enumerate(self._wants)
         )
         for session in (*(one.session for one in launchers), *(one.session for one in clients)):
             tree = tree.with_session(session)
@@ -216,7 +224,7 @@ class Taking:
                 job = Job("give", request_id, "once", nodes=ids, flight=asks, over=True)
                 yield f"decides: give {', '.join(ids)} to {request_id}", job, tree
             lock = paths.request_lock(request_id)
-            if tree.contenders(lock):
+            if tree.contenders(lock) and not self._joins_late:
                 continue
             if take_of(tree, request_id, launcher.pool, "", reserved, self._most):
                 yield from self._queues(state, launcher, Job("take", request_id, "queued", lock))
