@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pathlib
 import shutil
+import signal
 import tempfile
 import time
 import traceback
@@ -192,6 +193,7 @@ class Runner:
         keep = self._options.keep or not self.verdict.good
         try:
             if keep:
+                await self._have_launchers_tell()
                 self.farm.save(self.directory / "zookeeper")
         finally:
             await self.farm.stop()
@@ -200,6 +202,13 @@ class Runner:
             self._report(self._options.results)
         if not keep:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    async def _have_launchers_tell(self) -> None:
+        """Have what they are doing in their logs."""
+        for launcher in self.farm.launchers:
+            if launcher.process.running:
+                launcher.process.send(signal.SIGUSR2)
+        await self.farm.sleep(1.0)
 
     def _tell_verdict(self, keep: bool) -> None:
         self._say(f"{'interrupted; ' if self.interrupted else ''}{self._summary()}")
