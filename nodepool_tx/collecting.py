@@ -36,6 +36,8 @@ INTERVAL = 1.0
 #: The process is idle when it used less than this share of a processor since the last look,
 #: and the look came no later than so many seconds: one that gets no processor is not idle.
 IDLE, LATE = 0.05, 0.01
+#: So many looks in a row must find it idle: while a thousand servers boot it is so for a moment.
+QUIET = 5
 #: So many new objects make a look at the young ones due, and so many of those one at the somewhat
 #: older ones, which is then at 25,000 objects at the most: three milliseconds.
 YOUNG = (5_000, 5)
@@ -95,6 +97,7 @@ class Collector(Service):
         self._expected = 0.0
         self._not_before = 0.0
         self._grown_from = 0
+        self._quiet = 0
         self._thresholds = gc.get_threshold()
         self._loop: LoopingCall | None = None
 
@@ -123,13 +126,14 @@ class Collector(Service):
         self._used += used
         now = self._clock.seconds()
         idle = used < IDLE * INTERVAL and now - self._expected < LATE
+        self._quiet = self._quiet + 1 if idle else 0
         self._expected = now + INTERVAL
         memory = self._memory()
         # What it gave back is not a growth to come.
         self._grown_from = min(self._grown_from, memory)
         grown = memory - self._grown_from
         due = gc.get_count()[2] >= DUE or grown >= GROWN
-        if grown >= OVERDUE or (due and idle and now >= self._not_before):
+        if grown >= OVERDUE or (due and self._quiet >= QUIET and now >= self._not_before):
             self._collect()
 
     def _collect(self) -> None:
