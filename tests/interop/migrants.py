@@ -188,7 +188,7 @@ class Doubles:
                 node = decode_node(node_id, change.znode.data or b"")
             except Unreadable:
                 node = None
-            if node is not None and node.state.value in _ALIVE:
+            if node is not None and node.slot is not None and node.state.value in _ALIVE:
                 identity = (node.hostname, node.username, node.connection_port)
                 slot = (node.provider, *identity, node.slot)
         before = self._where.pop(node_id, None)
