@@ -39,6 +39,7 @@ MAY_USE = {
     "resources": "",
     "root": "",
     "sharing": "",
+    "steady": "",
     "txzookeeper": "",
     "work": "",
     # What is in ZooKeeper, and who is given what of it.
@@ -89,7 +90,7 @@ MAY_USE = {
     ),
     "tap": (
         "assembly collecting explain leases logs maintenance manhole names options root signals "
-        "web work"
+        "steady web work"
     ),
     "options": "config embedded logs",
     "cli": (

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from nodepool_tx.store import paths
-from nodepool_tx.store.change import connection_errors
+from nodepool_tx.store.change import Change, connection_errors
 from nodepool_tx.txzookeeper.interface import SessionState, ZookeeperAPI
 from nodepool_tx.txzookeeper.lock import Lock
 from nodepool_tx.work import SingleFlight
@@ -45,6 +45,15 @@ class Ownership:
     def held(self) -> bool:
         """We are the owner, as far as can be known now."""
         return self._lock is not None and self._lock.held
+
+    def prove(self, change: Change) -> None:
+        """Let a change fail unless we are the owner at the moment it is made.
+
+        :raises RuntimeError: we never were.
+        """
+        if self._lock is None:
+            raise RuntimeError(f"never looked after provider {self.provider}")
+        change.also("owner lock of provider", self.provider, self._lock.check_in)
 
     def subscribe(self, observer: Callable[[bool], None]) -> Callable[[], None]:
         """Hear whenever :attr:`held` changes; returns its removal."""

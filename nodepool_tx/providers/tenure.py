@@ -8,7 +8,7 @@ from twisted.logger import Logger
 
 from nodepool_tx.providers.interface import ProviderContext
 from nodepool_tx.providers.ownership import Ownership
-from nodepool_tx.store.change import Uncertain
+from nodepool_tx.store.change import Change, Uncertain
 from nodepool_tx.work import Tracker
 
 __all__ = ["Tenure"]
@@ -53,6 +53,11 @@ class Tenure:
     def stand(self) -> None:
         """Stand in line for the provider, unless this process does so already."""
         self._ownership = self._ownerships.of(self._provider)
+
+    def prove(self, change: Change) -> None:
+        """Let a change fail if another launcher looks after the provider when it is made."""
+        assert self._ownership is not None, "nobody stands in line"
+        self._ownership.prove(change)
 
     def follow(self) -> Callable[[], None]:
         """Begin anew whenever the ownership is won, after :meth:`stand`; returns its end."""

@@ -39,7 +39,7 @@ from nodepool_tx.providers.static.steps import (
     WorkResult,
     batches,
 )
-from nodepool_tx.store.change import Uncertain
+from nodepool_tx.store.change import Change, Uncertain
 from nodepool_tx.store.nodes import NodeChange
 from nodepool_tx.store.store import Store
 from nodepool_tx.work import Task, Tracker, shielded
@@ -61,6 +61,7 @@ class Reconciler:
     """Brings the slots of a provider in line with its configuration.
 
     :param may_act: whether anything may be changed now.
+    :param prove: makes a change fail if another launcher may act when it is made.
     :param mode: what to do.
     :param withdrawn: why a machine is out of service; "" if it is not.
     :param progress: called whenever work has ended or a slot has settled.
@@ -78,6 +79,7 @@ class Reconciler:
         store: Store,
         scanner: Scanner,
         may_act: Callable[[], bool],
+        prove: Callable[[Change], None],
         mode: Callable[[], Mode],
         withdrawn: Callable[[Identity], str],
         progress: Callable[[], None] = lambda: None,
@@ -95,7 +97,7 @@ class Reconciler:
         self._counter = itertools.count(1)
         self.hosts = Hosts(clock, scanner, self._on_host, self._next_order, events=events)
         self.slots = SlotIndex(provider, desired, store.nodes)
-        self._runner = StepRunner(store, may_act)
+        self._runner = StepRunner(store, may_act, prove)
         self._writes = Tracker(clock)
         self._checks = Tracker(clock)
         #: Slots to plan, in the order in which they were marked.

@@ -51,6 +51,7 @@ class StaticProviderService(PooledProvider):
             store,
             context.scanner,
             self._may_look_after,
+            self._tenure.prove,
             self._mode,
             self._withdrawn.why,
             self._on_progress,

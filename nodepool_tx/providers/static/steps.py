@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from nodepool_tx.model import Node
 from nodepool_tx.providers.static.desired import SlotKey
 from nodepool_tx.providers.static.plan import Deregister, Recycle, Register, Update, WriteStep
-from nodepool_tx.store.change import Conflict, Uncertain
+from nodepool_tx.store.change import Change, Conflict, Uncertain
 from nodepool_tx.store.store import Store
 
 __all__ = ["BATCH", "Outcome", "StepRunner", "Work", "WorkResult", "batches"]
@@ -86,13 +86,17 @@ class StepRunner:
     """Makes changes in ZooKeeper, as long as that is allowed.
 
     :param allowed: asked before each transaction.
+    :param prove: makes a transaction fail where that is no longer so when it arrives.
     """
 
     _log = Logger()
 
-    def __init__(self, store: Store, allowed: Callable[[], bool]) -> None:
+    def __init__(
+        self, store: Store, allowed: Callable[[], bool], prove: Callable[[Change], None]
+    ) -> None:
         self._store = store
         self._allowed = allowed
+        self._prove = prove
 
     async def run(self, works: Sequence[Work], *, reserved: bool = False) -> list[WorkResult]:
         """Carry out a batch; one result per work, in order.
@@ -124,6 +128,7 @@ class StepRunner:
                 else:
                     change.remove_node(step.old)
                     change.create_node(step.new)
+        self._prove(change)
         try:
             created = list(await change.commit())
         except Conflict as e:

@@ -193,6 +193,30 @@ class OutOfTouchTests(TroubleTestCase):
         self.stage.wait(5)
         self.assertEqual(self.stage.nodes(), [fresh])
 
+    def test_an_owner_that_is_none_any_more_when_its_change_arrives_changes_nothing(self) -> None:
+        """Each change proves that the owner lock is held when it is made; the slots follow."""
+        self.start()
+        node = self.stage.only_node()
+        self.stage.use(node.id)
+        seen: list[str] = []
+
+        def usurp(call: object) -> None:
+            lock = paths.owner_lock("rack")
+            for contender in self.inspector.dump(lock):
+                if contender != lock:
+                    self.inspector.delete(contender)
+
+        def look(call: object) -> None:
+            seen.extend(each.id for each in self.stage.nodes())
+
+        self.inspector.before("transaction", usurp, path=about_nodes, client=self.client)
+        self.inspector.after("transaction", look, path=about_nodes, client=self.client)
+        self.stage.give_back(node.id)
+        self.stage.wait(3)
+        self.assertEqual(seen, [node.id], "it was renewed without the owner lock")
+        self.assertNotEqual(self.stage.only_node().id, node.id)
+        self.assertIs(self.stage.only_node().state, NodeState.READY)
+
     def test_idle_does_not_wait_for_zookeeper(self) -> None:
         """A slot whose fate is unknown is left to the successor."""
         self.inspector.lose_reply_next("transaction", path=about_nodes, client=self.client)
