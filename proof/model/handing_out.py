@@ -106,6 +106,8 @@ class HandingOut:
     :param wants: for each client, how many nodes it wants.
     :param revisions: how often the first client may change its priority.
     :param mutation: changes what launchers send, and ``split`` what they decide.
+    :param reduced: false: doomed transactions are kept, and launchers are told
+        apart, which must find the same.
     :param barrier: whether the janitor waits until its tables have caught up.
     """
 
@@ -121,6 +123,7 @@ class HandingOut:
         mutation: Mutation = as_it_is,
         split: Split = _whole,
         barrier: bool = True,
+        reduced: bool = True,
         name: str = "handing out",
     ) -> None:
         self.name = name
@@ -133,6 +136,7 @@ class HandingOut:
         self._mutation = mutation
         self._split = split
         self._barrier = barrier
+        self._reduced = reduced
         hosts = [f"host-{number}" for number in range(nodes)]
         self._desired = tuple(desired_hosts(hosts).hosts.values())
         self._stock: tuple[Node, ...] = tuple(free_static_node(host) for host in hosts)
@@ -266,11 +270,18 @@ class HandingOut:
             Client(c.number, c.labels, 0, "done") if c.phase == "done" else c for c in after.clients
         )
         return Step(
-            words, after._replace(tree=tree, launchers=tuple(sorted(launchers)), clients=clients)
+            words,
+            after._replace(
+                tree=tree,
+                launchers=tuple(sorted(launchers) if self._reduced else launchers),
+                clients=clients,
+            ),
         )
 
     def _tidy(self, launcher: Launcher, tree: Tree, there: frozenset[str]) -> Launcher:
-        flights = tuple(sorted(f for f in launcher.flights if not self._doomed(f, tree)))
+        flights = tuple(
+            sorted(f for f in launcher.flights if not (self._reduced and self._doomed(f, tree)))
+        )
         return launcher._replace(known=launcher.known & there, flights=flights)
 
     def _doomed(self, flight: Flight, tree: Tree) -> bool:

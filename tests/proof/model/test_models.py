@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from proof.model.__main__ import QUICK, Entry, main
 from proof.model.explore import Step, explore
+from proof.model.handing_out import HandingOut
 from proof.model.mutants import MUTANTS
 
 
@@ -26,6 +27,16 @@ def test_mutant_is_found(what: str) -> None:
     verdict = explore(MUTANTS[what](), most=100_000)
     assert verdict.problem
     assert verdict.trace
+
+
+def test_reductions_lose_nothing() -> None:
+    """What is left out of the search for being without effect is without effect."""
+    small: dict[str, Any] = {"nodes": 1, "losses": 0, "crashes": 0, "wants": (1, 1)}
+    reduced = explore(HandingOut(**small))
+    whole = explore(HandingOut(**small, reduced=False))
+    assert reduced.holds
+    assert whole.holds
+    assert whole.states > reduced.states
 
 
 class Counter(NamedTuple):
