@@ -47,7 +47,7 @@ class Burden:
 @pytest.fixture(
     scope="module",
     # Nodepool 11 looks once a second; and where a few nodes are too few for a request it stalls.
-    params=[Burden(THEIRS, 100, 16), Burden(OURS, 1000, 50)],
+    params=[Burden(THEIRS, 60, 16), Burden(OURS, 1000, 50)],
     ids=lambda burden: burden.daemon.name,
 )
 def burden(request: pytest.FixtureRequest) -> Burden:
