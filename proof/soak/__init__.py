@@ -1,0 +1,1 @@
+"""Whether a launcher that runs for long needs ever more of anything."""

@@ -1,0 +1,1 @@
+"""Thirty minutes with a real ZooKeeper and real launchers."""
