@@ -24,8 +24,8 @@ from nodepool_tx.leases.polls import Polls
 from nodepool_tx.leases.service import LeaseService
 from nodepool_tx.logs import begin_new_file, make_levels, make_observer, open_file
 from nodepool_tx.maintenance import MaintenanceEnds
+from nodepool_tx.manhole.scene import Scene
 from nodepool_tx.manhole.service import ManholeService
-from nodepool_tx.manhole.tools import Scene
 from nodepool_tx.options import Options
 from nodepool_tx.root import OrderedService
 from nodepool_tx.signals import SignalHandler

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -18,11 +18,13 @@ from nodepool_tx.audit import Audit
 from nodepool_tx.auth.interface import Principal
 from nodepool_tx.auth.log_ins import LogIns
 from nodepool_tx.config.operations import Manhole, Operations
-from nodepool_tx.manhole.keys import AuthorizedKeys, UnusableKey, host_key
-from nodepool_tx.manhole.sessions import Session
-from nodepool_tx.manhole.ssh import Connection, ServerFactory, Transport
-from nodepool_tx.manhole.tools import Scene
+from nodepool_tx.manhole.scene import Scene
 from nodepool_tx.work import SingleFlight
+
+if TYPE_CHECKING:
+    from nodepool_tx.manhole.keys import AuthorizedKeys
+    from nodepool_tx.manhole.sessions import Session
+    from nodepool_tx.manhole.ssh import Connection, ServerFactory, Transport
 
 __all__ = ["ManholeService"]
 
@@ -65,6 +67,7 @@ class ManholeService(Service):
         self._factory: ServerFactory | None = None
         self._port: IListeningPort | None = None
         self._retry: IDelayedCall | None = None
+        self._session_type: type[Session] | None = None
         self._sessions: dict[Transport, Session] = {}
         self._count = 0
         self._changing = SingleFlight(self._change, "changing the console")
@@ -116,6 +119,12 @@ class ManholeService(Service):
                 self._retry = self._reactor.callLater(RETRY, self._changing.wake)
 
     def _open(self, settings: Manhole) -> None:
+        # Most launchers have no console, and these take a megabyte.
+        from nodepool_tx.manhole.keys import AuthorizedKeys, UnusableKey, host_key
+        from nodepool_tx.manhole.sessions import Session
+        from nodepool_tx.manhole.ssh import ServerFactory
+
+        self._session_type = Session
         path = settings.host_key or os.path.join(self._directory, "host_key")
         try:
             key = host_key(path)
@@ -198,7 +207,7 @@ class ManholeService(Service):
 
     def come_in(self, transport: Transport, principal: Principal) -> Connection | None:
         """See :class:`nodepool_tx.manhole.userauth.Gate`."""
-        if self._factory is None or not self.running:
+        if self._factory is None or self._session_type is None or not self.running:
             return None
         if len(self._sessions) >= MOST_SESSIONS:
             address = str(transport.transport.getPeer().host)  # type: ignore[union-attr]
@@ -208,7 +217,7 @@ class ManholeService(Service):
             return None
         self._count += 1
         self._factory.known(transport)
-        session = Session(
+        session = self._session_type(
             self._reactor,
             self._scene,
             self._audit,

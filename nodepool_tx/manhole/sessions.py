@@ -14,10 +14,11 @@ from nodepool_tx.auth.interface import Principal
 from nodepool_tx.manhole.command import Command
 from nodepool_tx.manhole.evaluating import Interpreter
 from nodepool_tx.manhole.history import History
+from nodepool_tx.manhole.scene import Scene
 from nodepool_tx.manhole.screen import Screen
 from nodepool_tx.manhole.shell import Shell, StillRunning
 from nodepool_tx.manhole.ssh import Channel, Connection, Transport, Visit
-from nodepool_tx.manhole.tools import Scene, known_names, tools
+from nodepool_tx.manhole.tools import known_names, tools
 
 __all__ = ["Session"]
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from typing import Any, Protocol
+from typing import Any
 
-import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
-from twisted.logger import LogLevelFilterPredicate
 
 from nodepool_tx.config.watch import CheckResult
 from nodepool_tx.manhole import by_hand
@@ -18,34 +16,13 @@ from nodepool_tx.manhole.logview import LogView
 from nodepool_tx.manhole.nodes import Hosts, Nodes
 from nodepool_tx.manhole.providers import ConfigView, Pools, Providers, Zookeeper
 from nodepool_tx.manhole.requests import Explained, Requests, explain
+from nodepool_tx.manhole.scene import Scene
 from nodepool_tx.manhole.widths import wrapped
 from nodepool_tx.model import NodeRequest
 from nodepool_tx.reports.table import printable
 from nodepool_tx.status.farm import Farm
-from nodepool_tx.work import Tracker
 
-__all__ = ["Scene", "known_names", "tools"]
-
-
-class Checks(Protocol):
-    """Something that can be told to look at the configuration now."""
-
-    def check_now(self) -> Deferred[CheckResult]: ...
-
-
-@attrs.frozen(kw_only=True)
-class Scene:
-    """What consoles look at and work on.
-
-    :ivar watcher: of the configuration's files.
-    :ivar levels: of the launcher's log; None where it is not ours.
-    :ivar consoles: what people at consoles wait for.
-    """
-
-    farm: Farm
-    watcher: Checks
-    levels: LogLevelFilterPredicate | None
-    consoles: Tracker
+__all__ = ["known_names", "tools"]
 
 
 _HELP = (

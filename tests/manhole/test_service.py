@@ -15,8 +15,8 @@ from nodepool_tx.auth.attempts import Attempts
 from nodepool_tx.auth.interface import Principal
 from nodepool_tx.auth.log_ins import LogIns
 from nodepool_tx.config.operations import Manhole, Operations
+from nodepool_tx.manhole.scene import Scene
 from nodepool_tx.manhole.service import MOST_SESSIONS, RETRY, ManholeService
-from nodepool_tx.manhole.tools import Scene
 from nodepool_tx.status.farm import Farm
 from nodepool_tx.status.tally import Tally
 from nodepool_tx.work import Tracker

@@ -29,9 +29,9 @@ from twisted.internet.testing import StringTransport
 from nodepool_tx.audit import LONGEST, Audit
 from nodepool_tx.auth.interface import Denied, DirectoryTrouble, Principal
 from nodepool_tx.manhole import sessions
+from nodepool_tx.manhole.scene import Scene
 from nodepool_tx.manhole.sessions import Session
 from nodepool_tx.manhole.ssh import MOST_CHANNELS
-from nodepool_tx.manhole.tools import Scene
 from nodepool_tx.manhole.userauth import MOST_KEYS, MOST_PASSWORDS, PATIENCE, UserAuth
 from nodepool_tx.status.farm import Farm
 from nodepool_tx.status.tally import Tally

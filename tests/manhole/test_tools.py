@@ -13,8 +13,9 @@ from twisted.logger import Logger
 from nodepool_tx.config.watch import CheckResult
 from nodepool_tx.logs import make_levels
 from nodepool_tx.manhole.evaluating import Interpreter
+from nodepool_tx.manhole.scene import Scene
 from nodepool_tx.manhole.showing import lines_of
-from nodepool_tx.manhole.tools import Scene, known_names, tools
+from nodepool_tx.manhole.tools import known_names, tools
 from nodepool_tx.model import Node, NodeRequest, NodeState, RequestState
 from nodepool_tx.status.farm import Farm
 from nodepool_tx.status.tally import Tally
