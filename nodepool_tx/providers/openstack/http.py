@@ -262,7 +262,8 @@ class HttpTransport:
 
     def _told(self, request: _Request, error: Exception, watchdog: _Watchdog) -> Exception:
         """What to raise for what Twisted has raised."""
-        if was_given_up(error) and not (watchdog.bitten or self._stopped):
+        given_up = watchdog.called_off or was_given_up(error)
+        if given_up and not (watchdog.bitten or self._stopped):
             return CancelledError()
         where = f"{request.service} of cloud {self.cloud} at {request.host}"
         if watchdog.bitten:
@@ -318,9 +319,13 @@ def _version_headers(service: str, version: str) -> dict[str, str]:
 
 
 class _Watchdog:
-    """Cancels what makes no progress.
+    """Cancels what makes no progress, and knows who else has cancelled it.
+
+    What Twisted makes of that is not to be told from other trouble: cancelled while
+    a name is looked up, a connection fails as if there were no such name.
 
     :ivar bitten: it has.
+    :ivar called_off: what it watches over was cancelled, by whomever.
     """
 
     def __init__(self, reactor: Any, timeout: float) -> None:
@@ -329,12 +334,23 @@ class _Watchdog:
         self._call: IDelayedCall = reactor.callLater(timeout, self._bite)
         self._over: Deferred[Any] | None = None
         self.bitten = False
+        self.called_off = False
 
     def over(self, deferred: Deferred[Any]) -> Deferred[Any]:
         """Watch over this from now on."""
-        self._over = deferred
+
+        def call_off(_: object) -> None:
+            self.called_off = True
+            deferred.cancel()
+
+        def pass_on(result: object) -> None:
+            if not watched.called:
+                watched.callback(result)
+
+        watched = self._over = Deferred(call_off)
+        deferred.addBoth(pass_on)
         self.progress()
-        return deferred
+        return watched
 
     def progress(self) -> None:
         if self._call.active():

@@ -319,6 +319,18 @@ class Connections(TransportCase):
                 await asking
             await gone
 
+    async def test_cancelled_before_it_is_connected(self) -> None:
+        """Who cancels a request is told so, also while a name is looked up or a connection made."""
+        for pause in (None, 0.0, 0.001):
+            transport = await self.connected()
+            self.service.answer = self.service.hang
+            asking = Deferred.fromCoroutine(transport.request("compute", "GET", "/"))
+            if pause is not None:
+                await later(pause)
+            asking.cancel()
+            with self.assertRaises(CancelledError):
+                await asking
+
     async def arrived(self, count: int) -> None:
         while len(self.service.seen) < count:
             await later(0.005)
