@@ -63,6 +63,7 @@ FULL: list[Entry] = [
         lambda: Taking(wants=(2,), losses=0, crashes=1),
     ),
     *_reloads("2 launchers, a job, a session lost", losses=1),
+    *_reloads("2 launchers, an owner deposed", users=0, losses=0, usurpers=1),
     *_reloads("2 launchers, a crash, a stop", users=0, losses=0, crashes=1, stops=1),
     *_reloads(
         "2 launchers, a failed successor, an answer lost",

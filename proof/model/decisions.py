@@ -117,8 +117,7 @@ def slot_changes(
     """``static.plan.plan`` for every slot, and what ``static.steps.StepRunner`` asks for.
 
     The machines are up and were looked at.  The proof that this launcher is still
-    the owner is left out: what is searched for has to hold by the order of things
-    alone, which leaves the proof as a second line.
+    the owner (``Ownership.prove``) is left out, and is for the model to add.
     """
     wanted = Desired({host.identity: host for host in desired})
     shown = shown_in(tree, reserved=reserved)

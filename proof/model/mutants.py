@@ -85,6 +85,9 @@ MUTANTS: dict[str, Callable[[], Model[Any]]] = {
         "a node removed", mutation=_unversioned
     ),
     "the owner lock is given up before the writes are done": lambda: Reloading(
-        stops=1, finishes_first=False
+        stops=1, finishes_first=False, fenced=False
+    ),
+    "static changes do not prove who is the owner": lambda: Reloading(
+        losses=0, usurpers=1, fenced=False
     ),
 }

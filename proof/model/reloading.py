@@ -18,8 +18,9 @@ Design note: what is left out, and why nothing is lost
 - *Machines* are up, and were looked at: a look only delays a step.
 - *Batches.*  Steps of several slots share a transaction in the launcher; here
   each has its own, and two of them may arrive one right after the other.
-- *A session that ends* takes what was sent with it: static changes are sent
-  only while the owner lock is held in the present session, see ``StepRunner``.
+- *A session that ends* takes what was sent with it.  What outlives the owner
+  lock otherwise, as somebody may remove its contender, is stopped by the proof
+  that each change carries (``Ownership.prove``).
 - *Doomed transactions*: as in :mod:`proof.model.handing_out`, but that their
   slot stays busy until the refusal is there.
 
@@ -58,7 +59,7 @@ from proof.model.explore import Step
 from proof.model.handing_out import put
 from proof.model.rules import wrong_records, wrong_write
 from proof.model.seen import Operations, asked_again, node_in, nodes_in
-from proof.model.zookeeper import EMPTY, Refused, Tree, create, delete, write
+from proof.model.zookeeper import EMPTY, Refused, Tree, check, create, delete, write
 
 __all__ = ["CHANGES", "Launcher", "Reloading", "Service", "State", "User", "config_of"]
 
@@ -95,10 +96,14 @@ class Shows(enum.IntEnum):
 
 
 class Flight(NamedTuple):
-    """The steps of one slot, on their way."""
+    """The steps of one slot, on their way.
+
+    :ivar fence: the contender that proves who is the owner.
+    """
 
     host: str
     operations: Operations
+    fence: str = ""
 
 
 class Service(NamedTuple):
@@ -153,6 +158,7 @@ class State(NamedTuple):
     stops: int
     failures: int
     silences: int
+    usurpers: int
 
 
 USERS = 10
@@ -167,10 +173,12 @@ class Reloading:
         by a reload; the others start with it.
     :param losses: sessions of launchers that may end; ``crashes``, ``stops``:
         processes that may crash, or be stopped in order; ``failures``:
-        successors that may fail; ``silences``: answers that may be lost.
+        successors that may fail; ``silences``: answers that may be lost;
+        ``usurpers``: how often somebody removes the owner's contender.
     :param waits_for_idle: false: the successor starts as the old one is idled.
     :param catches_up: false: an owner acts without a barrier.
     :param settles: false: a slot is planned again before its node is shown.
+    :param fenced: false: what is sent does not prove who is the owner.
     :param finishes_first: false: a stop gives the owner lock up at once.
     :param mutation: changes what is sent.
     """
@@ -187,9 +195,11 @@ class Reloading:
         stops: int = 0,
         failures: int = 0,
         silences: int = 0,
+        usurpers: int = 0,
         waits_for_idle: bool = True,
         catches_up: bool = True,
         settles: bool = True,
+        fenced: bool = True,
         finishes_first: bool = True,
         mutation: Callable[[Operations], Operations] = lambda operations: operations,
         name: str = "",
@@ -198,10 +208,11 @@ class Reloading:
         self.configs = CHANGES[change]
         self._desired = tuple(_machines(config) for config in self.configs)
         self._size = (launchers, users, reloads)
-        self._budget = (losses, crashes, stops, failures, silences)
+        self._budget = (losses, crashes, stops, failures, silences, usurpers)
         self._waits_for_idle = waits_for_idle
         self._catches_up = catches_up
         self._settles = settles
+        self._fenced = fenced
         self._finishes_first = finishes_first
         self._mutation = mutation
         self._trees: dict[Tree, Tree] = {}
@@ -265,13 +276,18 @@ class Reloading:
         if state.losses and own_contender(tree, OWNER, session):
             gone = tree.without_session(session)
             yield "'s session ends", launcher, {"tree": gone, "losses": state.losses - 1}
+        contender = own_contender(tree, OWNER, session)
+        if state.usurpers and contender and launcher.owner:
+            gone = tree.after((delete(contender),), USERS if state.users else session)
+            changes = {"tree": gone, "usurpers": state.usurpers - 1}
+            yield "'s contender is removed by somebody", launcher, changes
         if state.crashes:
             down = launcher._replace(doing="down", owner=False, services=())
             yield "crashes", down, {"crashes": state.crashes - 1}
         if state.stops and launcher.doing == "run":
             stopping = [service._replace(working=False) for service in launcher.services]
             after = launcher._replace(doing="stop", services=tuple(stopping))
-            changes: dict[str, Any] = {"stops": state.stops - 1}
+            changes = {"stops": state.stops - 1}
             if not self._finishes_first and own_contender(tree, OWNER, session):
                 changes["tree"] = _without_contender(tree, session)
             yield "is stopped", after, changes
@@ -311,7 +327,12 @@ class Reloading:
                 down = launcher._replace(doing="down", owner=False, services=())
                 yield "has stopped", down, {"tree": gone}
             return
-        if own_contender(tree, OWNER, session) is None:
+        there = own_contender(tree, OWNER, session)
+        if there is None and launcher.owner:
+            services = tuple(s._replace(caught_up=False) for s in launcher.services)
+            after = launcher._replace(owner=False, services=services)
+            yield "hears that it is the owner no more", after, {}
+        elif there is None:
             asks = (contender_of(OWNER, session),)
             yield "joins the queue of owners", launcher, {"tree": self._after(tree, asks, session)}
         elif not launcher.owner and tree.holder(OWNER) == session:
@@ -390,16 +411,20 @@ class Reloading:
         ):
             host = str(key.identity[0])
             if host not in busy:
-                flights = tuple(sorted((*service.flights, Flight(host, asks))))
+                fence = own_contender(tree, OWNER, launcher.session) or ""
+                flights = tuple(sorted((*service.flights, Flight(host, asks, fence))))
                 decided = service._replace(flights=flights)
                 yield f"decides about {host}", _with(launcher, service, decided), {}
 
     def _landed(self, tree: Tree, flight: Flight, session: int) -> Tree | None:
         asks = flight.operations
+        proof = (check(flight.fence),) if self._fenced else ()
         while asks:
             try:
-                return self._kept(tree.after(self._mutation(asks), session))
+                return self._kept(tree.after((*self._mutation(asks), *proof), session))
             except Refused as refused:
+                if refused.index == len(asks):
+                    return None
                 asks = asked_again(asks, refused)
         return None
 
@@ -469,6 +494,8 @@ class Reloading:
         tree = step.after.tree
         kind, number, *_ = step.words.replace("'s", " 's").split()
         if before.tree is tree or "session" in step.words or "stop" in step.words:
+            return ""
+        if "somebody" in step.words:
             return ""
         if kind == "user":
             return wrong_write(before.tree, tree, before.users[int(number)].session)
