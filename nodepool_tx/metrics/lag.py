@@ -1,8 +1,8 @@
-"""How late the reactor is."""
+"""How late the reactor is, and how much it has still to call."""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry, Gauge, Histogram
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -33,6 +33,11 @@ class ReactorLag(Service):
             buckets=BOUNDS,
             registry=registry,
         )
+        Gauge(
+            "nodepool_reactor_delayed_calls",
+            "Calls that the reactor is to make at some later time.",
+            registry=registry,
+        ).set_function(lambda: len(clock.getDelayedCalls()))
 
     def startService(self) -> None:
         super().startService()

@@ -139,5 +139,16 @@ class LagTests(SynchronousTestCase):
         lag.stopService()
         self.assertEqual(clock.getDelayedCalls(), [])
 
+    def test_delayed_calls(self) -> None:
+        """What the reactor is still to call is counted when it is asked for."""
+        clock, registry = Clock(), CollectorRegistry()
+        ReactorLag(clock, registry)
+        clock.callLater(1, str)
+        call = clock.callLater(2, str)
+        name = "nodepool_reactor_delayed_calls"
+        self.assertEqual(registry.get_sample_value(name), 2)
+        call.cancel()
+        self.assertEqual(registry.get_sample_value(name), 1)
+
     def count(self, registry: CollectorRegistry, bound: str) -> float | None:
         return registry.get_sample_value("nodepool_reactor_lag_seconds_bucket", {"le": bound})
