@@ -178,8 +178,10 @@ class FaultScene(CloudScene):
             raise AssertionError("\n".join([*self.farm.story, str(e)])) from None
 
     async def well(self) -> bool:
+        log = self.daemon.log
         return (
-            (await self.answer())[0] == 200
+            log.rfind("Connected to ZooKeeper") > log.rfind("Lost ZooKeeper")
+            and (await self.answer())[0] == 200
             and len(await self.sight.components("launcher")) == 1
             and len(await self.sight.components("pool")) == 2
             and await self.sight.owners() == {"rack": 1, "sky": 1}
