@@ -34,6 +34,9 @@ __all__ = ["Runner"]
 #: Seconds between two lines of progress, and between two looks at the history.
 _PROGRESS, _LOOK = 5.0, 0.25
 
+#: Characters of a violation that the report keeps.
+_WORDS = 200
+
 #: Lines of the story that are told when something is wrong.
 _STORY = 25
 
@@ -242,7 +245,7 @@ class Runner:
             rests=len(self._rests),
             longest_wait=round(max(books.waits, default=0.0), 1),
             deaths=books.deaths,
-            violations=[str(breach) for breach in self.verdict.breaches],
+            violations=[str(breach).splitlines()[0][:_WORDS] for breach in self.verdict.breaches],
         )
         append(results, run)
         zero = self.farm.began
