@@ -37,7 +37,7 @@ INTERVAL = 1.0
 #: and the look came no later than so many seconds: one that gets no processor is not idle.
 IDLE, LATE = 0.05, 0.01
 #: So many looks in a row must find it idle: while a thousand servers boot it is so for a moment.
-QUIET = 5
+QUIET = 3
 #: So many new objects make a look at the young ones due, and so many of those one at the somewhat
 #: older ones, of which there are 12,000 then: that takes two milliseconds.
 YOUNG = (2_000, 5)
