@@ -50,6 +50,7 @@ class _Seen:
 class Incumbent:
     """Whether the machines of a provider are to be left to a launcher of another program.
 
+    :param current: whether ``components`` shows what is in ZooKeeper.
     :param changed: called when that begins or ends.
     :ivar why: the reason, in words; "" if they are ours to look after.
     """
@@ -61,11 +62,13 @@ class Incumbent:
         provider: str,
         clock: IReactorTime,
         components: ComponentTable,
+        current: Callable[[], bool],
         changed: Callable[[], None],
     ) -> None:
         self._provider = provider
         self._clock = clock
         self._components = components
+        self._current = current
         self._changed = changed
         self._launchers: dict[str, _Seen] = {}
         self._unsubscribe: Callable[[], None] | None = None
@@ -75,8 +78,8 @@ class Incumbent:
     def start(self) -> None:
         """Look from now on."""
         if self._unsubscribe is None:
-            self._unsubscribe = self._components.subscribe(self._look)
             self._look()
+            self._unsubscribe = self._components.subscribe(self._look)
 
     def stop(self) -> None:
         """Look no more."""
@@ -101,7 +104,10 @@ class Incumbent:
         running = launcher.state is ComponentState.RUNNING
         before = self._launchers.get(launcher.path)
         if before is None:
-            return _Seen(now if running else now + BEGINS_WITHIN, running)
+            # What was there before us has shown its pools; what came since may not have.
+            known = self._unsubscribe is None or not self._current()
+            shows_within = 0.0 if known else SHOWS_POOLS_WITHIN
+            return _Seen(now + (shows_within if running else BEGINS_WITHIN), running)
         if running and not before.running:
             return _Seen(min(before.until, now + SHOWS_POOLS_WITHIN), running)
         return before

@@ -43,7 +43,9 @@ class StaticProviderService(PooledProvider):
         self._withdrawn = Withdrawn(
             config.name, self._desired, store.maintenance, clock, self._on_withdrawn
         )
-        self._incumbent = Incumbent(config.name, clock, store.components, self._on_incumbent)
+        self._incumbent = Incumbent(
+            config.name, clock, store.components, lambda: store.current, self._on_incumbent
+        )
         self._reconciler = Reconciler(
             config.name,
             self._desired,

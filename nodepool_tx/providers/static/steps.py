@@ -109,9 +109,21 @@ class StepRunner:
         ids = [] if reserved else [node.id for work in works for node in work.nodes]
         nodes.reserve(ids)
         try:
+            if any(isinstance(step, Register) for work in works for step in work.steps):
+                await self._see_who_emptied()
             return await self._together(works)
         finally:
             nodes.unreserve(ids)
+
+    async def _see_who_emptied(self) -> None:
+        """Learn of a launcher that does not know the owner lock before its slots are filled.
+
+        It was registered before it emptied them, but may be heard of after that.
+        """
+        try:
+            await self._store.barrier()
+        except Uncertain as e:
+            self._log.debug("not caught up: {reason}", reason=str(e))
 
     async def _together(self, works: Sequence[Work]) -> list[WorkResult]:
         if not self._allowed():

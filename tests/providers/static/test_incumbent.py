@@ -162,6 +162,24 @@ class IncumbentTests(StageTestCase):
         self.stage.wait(1)
         self.assertNotIn(returned, self.ids())
 
+    def test_one_that_is_heard_of_late(self) -> None:
+        """A slot that it has emptied is not filled, though it is heard of only after that."""
+        self.start()
+        (node,) = self.stage.nodes()
+        path = paths.component(LAUNCHER.kind, LAUNCHER.hostname)
+        data = encode_component(LAUNCHER)
+
+        def come(call: object) -> None:
+            self.stage.inspector.create(path, data, sequence=True)
+
+        client = self.launchers[0].client
+        self.stage.inspector.before("transaction", come, path="/", client=client)
+        self.stage.inspector.delete_tree(paths.node(node.id))
+        self.stage.wait(SHOWS_POOLS_WITHIN - 1)
+        self.assertEqual(self.ids(), [])
+        self.stage.wait(2)
+        self.assertEqual(len(self.ids()), 1)
+
     def test_one_that_never_starts(self) -> None:
         """It is not waited for without end."""
         self.start()
