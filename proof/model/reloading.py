@@ -246,6 +246,11 @@ class Reloading:
             for words, tree, after in _steps_of(state.tree, user):
                 changes = {"tree": tree, "users": put(state.users, number, after)}
                 yield self._step(f"user {number} {words}", state, **changes)
+        known = {one.session for one in state.launchers}
+        for session in state.tree.sessions:
+            if session not in known and not USERS <= session < USERS + self._size[1]:
+                gone = state.tree.without_session(session)
+                yield self._step("the session of a crashed process ends", state, tree=gone)
         for launcher in state.launchers:
             for words, then, changes in self._of_launcher(state, launcher):
                 launchers = put(state.launchers, launcher.number, then)
