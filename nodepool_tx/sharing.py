@@ -61,6 +61,9 @@ class _Work(Generic[T]):
 
     def join(self, abandon: Callable[[], None]) -> Deferred[T]:
         def leave(deferred: Deferred[T]) -> None:
+            if deferred not in self._waiting:
+                # The work is done; those before it are being told, and cancel it.
+                return
             self._waiting.remove(deferred)
             if not self._waiting:
                 abandon()
@@ -72,6 +75,8 @@ class _Work(Generic[T]):
     def tell(self, result: T | Failure) -> None:
         waiting, self._waiting = self._waiting, []
         for deferred in waiting:
+            if deferred.called:
+                continue
             if isinstance(result, Failure):
                 deferred.errback(result)
             else:
