@@ -135,7 +135,7 @@ class AllRestarted(_Servers):
 
 
 class DiskFull(_Servers):
-    """A server cannot write what it is to confirm, and ends."""
+    """A server cannot write what it is to confirm, and ends or serves no more."""
 
     name = "zookeeper-disk-full"
     lasts = (2.0, 12.0)
@@ -150,8 +150,9 @@ class DiskFull(_Servers):
     async def mend(self, farm: Farm) -> None:
         if farm.disk is not None and self.killed:
             farm.disk.empty()
-            # One that has noticed is about to end; one that has not may go on.
-            await farm.sleep(0.5)
+            # One that has noticed ends, or is there without serving: whoever makes room for it
+            # starts it again.
+            farm.ensemble.kill(farm.disk.server)
         await super().mend(farm)
 
 
