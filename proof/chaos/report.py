@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import pathlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-__all__ = ["Run", "append", "plot"]
+__all__ = ["Run", "append", "plot", "write_page"]
 
 _HEAD = """\
 # Chaos
@@ -35,6 +35,8 @@ class Run:
     :ivar faults: how often each struck.
     :ivar requests: how many ended in each way.
     :ivar violations: in words; none is what it is about.
+    :ivar load: of the machine while it ran: how many processes wanted a processor, on average.
+    :ivar verdict: what whoever looked into the violations found out: written into the file later.
     """
 
     date: str
@@ -49,6 +51,8 @@ class Run:
     longest_wait: float
     deaths: int
     violations: Sequence[str]
+    load: float = 0.0
+    verdict: str = ""
 
 
 def append(directory: pathlib.Path, run: Run) -> None:
@@ -58,6 +62,12 @@ def append(directory: pathlib.Path, run: Run) -> None:
     runs: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
     runs.append(attrs.asdict(run))
     path.write_text(json.dumps(runs, indent=1) + "\n")
+    write_page(directory)
+
+
+def write_page(directory: pathlib.Path) -> None:
+    """Write `chaos.md` anew from `chaos.json`, as when a verdict was added there."""
+    runs = json.loads((directory / "chaos.json").read_text())
     (directory / "chaos.md").write_text(_page(runs))
 
 
@@ -78,6 +88,7 @@ def _page(runs: Sequence[Mapping[str, Any]]) -> str:
         "| Longest wait (s) | Transactions | Rests | Violations |\n",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
         *(_row(run) for run in runs),
+        *_found(runs),
         "\n## Faults, all runs\n\n| Fault | Struck |\n|---|--:|\n",
         *(f"| {name} | {count:,} |\n" for name, count in sorted(faults.items())),
     ]
@@ -98,6 +109,20 @@ def _row(run: Mapping[str, Any]) -> str:
         len(run["violations"]),
     ]
     return "| " + " | ".join(str(cell) for cell in cells) + " |\n"
+
+
+def _found(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What was wrong in which run, and why."""
+    bad = [run for run in runs if run["violations"]]
+    if not bad:
+        return
+    yield "\n## Violations, and what was behind them\n\n"
+    yield "| Run | Seed | First violation | In all | Verdict |\n|---|--:|---|--:|---|\n"
+    for run in bad:
+        first = run["violations"][0].replace("|", "\\|")
+        verdict = run.get("verdict") or "nobody has looked into it yet"
+        count = len(run["violations"])
+        yield f"| {run['date']} | {run['seed']} | {first} | {count} | {verdict} |\n"
 
 
 _ENDS = ("served", "failed", "cancelled", "orphaned", "spoiled")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import pathlib
 import shutil
 import signal
@@ -13,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timezone
 from random import Random
+from statistics import fmean
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -59,6 +61,7 @@ class Runner:
         self._story: deque[str] = deque(maxlen=_STORY)
         self._date = datetime.now(timezone.utc)
         self._rests: list[tuple[float, float]] = []
+        self._loads: list[float] = []
         self._crowd: Crowd | None = None
         self._weather: Weather | None = None
         self._working: Deferred[None] | None = None
@@ -167,6 +170,7 @@ class Runner:
             story.write(line + "\n")
 
     def _tell(self) -> None:
+        self._loads.append(os.getloadavg()[0])
         self._say(f"{self._now():6.0f} s  {self._summary()}")
 
     def _summary(self) -> str:
@@ -246,6 +250,7 @@ class Runner:
             longest_wait=round(max(books.waits, default=0.0), 1),
             deaths=books.deaths,
             violations=[str(breach).splitlines()[0][:_WORDS] for breach in self.verdict.breaches],
+            load=round(fmean(self._loads), 1) if self._loads else 0.0,
         )
         append(results, run)
         zero = self.farm.began

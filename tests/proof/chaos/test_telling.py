@@ -17,7 +17,7 @@ from proof.chaos.configs import HOSTS, WISHES, Configs
 from proof.chaos.hosts import Machine
 from proof.chaos.launchers import at_ensemble
 from proof.chaos.options import parse
-from proof.chaos.report import Run, append, plot
+from proof.chaos.report import Run, append, plot, write_page
 from proof.chaos.verdict import LogWatch, Verdict
 
 RUN = Run(
@@ -61,6 +61,21 @@ def test_runs_add_up(tmp_path: pathlib.Path) -> None:
     assert "In all 2 runs, 3 minutes with 6 faults, 24,690 transactions checked" in page
     assert "| 7 | 1.5 | 3 | 1,200 | 3 | 4 | 5 | 6 | 51 | 12,345 | 1 | 0 |" in page
     assert "| network-cut | 4 |" in page
+
+
+def test_violations_are_told_with_what_was_behind_them(tmp_path: pathlib.Path) -> None:
+    """A run in which rules were broken is there with the first, their number and the verdict."""
+    append(tmp_path, attrs.evolve(RUN, seed=8, violations=["lock: a|b", "more"], verdict="mended"))
+    append(tmp_path, attrs.evolve(RUN, seed=9, violations=["rest: words"]))
+    path = tmp_path / "chaos.json"
+    page = (tmp_path / "chaos.md").read_text()
+    assert f"| {RUN.date} | 8 | lock: a\\|b | 2 | mended |" in page
+    assert f"| {RUN.date} | 9 | rest: words | 1 | nobody has looked into it yet |" in page
+    runs = json.loads(path.read_text())
+    runs[1]["verdict"] = "the instrument"
+    path.write_text(json.dumps(runs))
+    write_page(tmp_path)
+    assert "| 9 | rest: words | 1 | the instrument |" in (tmp_path / "chaos.md").read_text()
 
 
 def test_plot(tmp_path: pathlib.Path) -> None:
