@@ -98,6 +98,7 @@ class Store(Service):
             self._unobserve()
             self._unobserve = None
         self._stopping = True
+        self._was_current = False
         for cache in self._caches:
             cache.stop()
         self._stopping = False
@@ -144,7 +145,7 @@ class Store(Service):
     @property
     def current(self) -> bool:
         """What the tables show is what ZooKeeper holds, but for events under way."""
-        return self._started_caches and all(cache.current for cache in self._caches)
+        return self._was_current and self.client.state is SessionState.CONNECTED
 
     def lags(self) -> dict[str, tuple[int, int]]:
         """See :attr:`TreeCache.lag`, for what ``nodes``, ``requests`` and ``images`` come from."""
@@ -176,7 +177,7 @@ class Store(Service):
             self._opening.wake()
         if change.kind not in (ChangeKind.CURRENT, ChangeKind.STALE):
             return
-        current = self.current
+        current = all(cache.current for cache in self._caches)
         if current == self._was_current:
             return
         self._was_current = current

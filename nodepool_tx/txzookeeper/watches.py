@@ -69,6 +69,8 @@ class WatchRegistry:
         self._child: OneShots = {}
         self._plain: dict[str, list[PersistentEntry]] = {}
         self._recursive: dict[str, list[PersistentEntry]] = {}
+        #: The same again, by what the paths below begin with.
+        self._prefixes: tuple[tuple[str, list[PersistentEntry]], ...] = ()
         #: What the server has, as far as it has answered.
         self._modes: dict[str, AddWatchMode] = {}
 
@@ -135,6 +137,7 @@ class WatchRegistry:
         """Note a persistent watch that is about to be set."""
         entry = PersistentEntry(path, callback, recursive)
         self._table(entry).setdefault(path, []).append(entry)
+        self._note_prefixes()
         return entry
 
     def discard(self, entry: PersistentEntry) -> None:
@@ -145,6 +148,12 @@ class WatchRegistry:
             entries.remove(entry)
             if not entries:
                 del self._table(entry)[entry.path]
+                self._note_prefixes()
+
+    def _note_prefixes(self) -> None:
+        """The innermost first, as these are told first."""
+        paths = sorted(self._recursive, key=len, reverse=True)
+        self._prefixes = tuple((_as_prefix(path), self._recursive[path]) for path in paths)
 
     def server_has(self, path: str, mode: AddWatchMode | None) -> None:
         """Note what the server has answered."""
@@ -200,9 +209,9 @@ class WatchRegistry:
                 self._tell_children(path)
             return
         event = WatchEvent(kind, path)
-        tables = (self._data, self._exist, self._child)
-        concerned = tables if kind is WatchKind.DELETED else tables[:2]
-        shots = [watch for table in concerned if path in table for watch in table.pop(path)]
+        shots = [*self._data.pop(path, ()), *self._exist.pop(path, ())]
+        if kind is WatchKind.DELETED:
+            shots += self._child.pop(path, ())
         for entries in self._persistent(path):
             self._call(entries, event)
         _fire(shots, event)
@@ -214,15 +223,16 @@ class WatchRegistry:
     def _persistent(self, path: str) -> list[list[PersistentEntry]]:
         """The persistent watches that hear of a change of a znode."""
         heard = [self._plain[path]] if path in self._plain else []
-        if self._recursive:
-            recursive = self._recursive
-            heard += [recursive[each] for each in _lineage(path) if each in recursive]
+        below = _as_prefix(path)
+        heard += [entries for prefix, entries in self._prefixes if below.startswith(prefix)]
         return heard
 
     def _tell_children(self, path: str) -> None:
+        shots, plain = self._child.pop(path, ()), self._plain.get(path, ())
+        if not shots and not plain:
+            return
         event = WatchEvent(WatchKind.CHILDREN, path)
-        shots = self._child.pop(path, ())
-        self._call(self._plain.get(path, ()), event)
+        self._call(plain, event)
         _fire(shots, event)
 
     def _call(self, entries: Iterable[PersistentEntry], event: WatchEvent) -> None:
@@ -243,12 +253,9 @@ def _fire(watches: Iterable[Deferred[WatchEvent]], event: WatchEvent) -> None:
             watch.callback(event)
 
 
-def _lineage(path: str) -> Iterator[str]:
-    """``path`` and all its ancestors, the root last."""
-    while path != "/":
-        yield path
-        path = path.rpartition("/")[0] or "/"
-    yield "/"
+def _as_prefix(path: str) -> str:
+    """What ``path`` and all paths below it begin with, each with a slash behind it."""
+    return path if path == "/" else f"{path}/"
 
 
 def _batches(
