@@ -22,7 +22,7 @@ __all__ = ["INTERVALS", "Options", "seconds"]
 INTERVALS = (
     ("cleanup-interval", "NODEPOOL_CLEANUP_INTERVAL", 60.0, "between sweeps for what was missed"),
     ("stats-interval", "NODEPOOL_STATS_INTERVAL", 5.0, "between reports of statistics"),
-    ("lock-cleanup", "NODEPOOL_LOCK_CLEANUP", 28800.0, "a vanished request's lock is kept"),
+    ("lock-cleanup", "NODEPOOL_LOCK_CLEANUP", 300.0, "a vanished request's lock is kept"),
     (
         "image-check-timeout",
         "NODEPOOL_IMAGE_CHECK_TIMEOUT",

@@ -7,11 +7,12 @@ import math
 from nodepool_tx.config.frozen import FrozenMapping
 from nodepool_tx.config.schema import Config, Label
 from nodepool_tx.janitor import Janitor
+from nodepool_tx.providers.interface import Intervals
 from nodepool_tx.store.store import Store
 from tests.pools.harness import ZookeeperTestCase
 
 INTERVAL = 60.0
-LOCK_AGE = 3600.0
+LOCK_AGE = Intervals().lock_cleanup
 
 
 def config_of(max_hold_age: float = math.inf, **max_ready_ages: int) -> Config:

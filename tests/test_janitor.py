@@ -213,6 +213,19 @@ class LeftoverTests(JanitorTestCase):
         self.sweep(2)
         self.assertFalse(self.exists(directory))
 
+    def test_request_locks_do_not_pile_up(self) -> None:
+        """By default there are never more of them than a few minutes bring."""
+        for _ in range(10):
+            directory = self.inspector.create(paths.request_lock(self.gone()))
+            self.sweep(6)
+            self.assertFalse(self.exists(directory))
+
+    def gone(self) -> str:
+        """A request that was answered and removed."""
+        request_id = self.add_request("x")
+        self.delete(paths.request(request_id))
+        return request_id
+
     def test_old_when_found(self) -> None:
         """Its age counts from when it was made, not from when we came."""
         directory = self.inspector.create(paths.request_lock("100-0000000000"))

@@ -41,7 +41,7 @@ class Ages:
 
     :ivar swept: what they look for every minute.
     :ivar overdue: what may take long.
-    :ivar locks: the locks of requests that are gone, which are kept for eight hours.
+    :ivar locks: the locks of requests that are gone, which Nodepool 11 keeps for eight hours.
     """
 
     swept: float = 180.0

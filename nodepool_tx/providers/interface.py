@@ -60,7 +60,7 @@ class Intervals:
 
     cleanup: float = 60.0
     stats: float = 5.0
-    lock_cleanup: float = 28800.0
+    lock_cleanup: float = 300.0
     image_check: float = 300.0
     config: float = 1.0
 

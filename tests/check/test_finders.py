@@ -131,7 +131,7 @@ def test_a_registration_without_session() -> None:
 
 
 def test_the_lock_of_a_request_that_is_gone() -> None:
-    """Counts when launchers should have removed it, which they do after eight hours."""
+    """Counts when launchers should have removed it, which Nodepool 11 does after eight hours."""
 
     def at(age: float, *holders: object) -> list[str]:
         return codes(farm(request_locks={R1: holders}, lock_stats={R1: (NOW - age, 0)}))
