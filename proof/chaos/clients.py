@@ -38,8 +38,9 @@ _FOR_EVER = 86_400.0
 #: What comes of reading what chaos has written.
 GARBAGE = (ValueError, LookupError, TypeError, RecursionError)
 
-#: Seconds until nodes are locked that were promised to us.
-_LOCK = 30.0
+#: Seconds until nodes are locked that were promised to us, also where a majority of ZooKeeper
+#: is frozen meanwhile, and its leader then stuck.
+_LOCK = 90.0
 
 _GONE = (SessionExpiredError, ConnectionClosedError)
 

@@ -23,6 +23,7 @@ from proof.chaos.configs import CLOUDS, HOSTS, Configs
 from proof.chaos.disk import SmallDisk
 from proof.chaos.hosts import Hosts
 from proof.chaos.launchers import ChaosLauncher
+from proof.chaos.stuck import Leaders
 from tests.functional.launcher.sight import Sight
 from tests.servers.simulated_openstack import OpenStackServer, write_clouds_yaml
 from tests.servers.zookeeper import Ensemble, shared_authority
@@ -90,6 +91,9 @@ class ChaosFarm:
         self.client = self.make_client()
         self._undo.append(self.client.close)
         await self.client.connect()
+        leaders = Leaders(self)
+        leaders.watch()
+        self._undo.append(leaders.stop)
         self.sight = Sight(self.client)
         for number in range(self._count):
             launcher = ChaosLauncher(
