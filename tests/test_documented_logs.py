@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import pathlib
 import re
 import string
@@ -17,6 +18,7 @@ LEVELS = ("debug", "info", "warn", "error", "critical", "failure")
 BEGINNINGS = re.compile(r"^(?:\d{4}-\S+ \w+ +)?(?:\[([\w.]+)\] |(?=SIGUSR2: |provider \w+: ))(.*)$")
 
 
+@functools.cache
 def formats() -> dict[str, list[re.Pattern[str]]]:
     """By module, what it may log."""
     found: dict[str, list[re.Pattern[str]]] = {}
@@ -52,7 +54,6 @@ def quoted() -> list[tuple[str, str | None, str]]:
     return found
 
 
-FORMATS = formats()
 QUOTED = quoted()
 
 
@@ -60,16 +61,16 @@ def test_there_is_something_to_compare() -> None:
     """Both are found, with and without the part that speaks."""
     assert len(QUOTED) > 15
     assert {source is None for _, source, _ in QUOTED} == {True, False}
-    assert sum(map(len, FORMATS.values())) > 100
+    assert sum(map(len, formats().values())) > 100
 
 
 @pytest.mark.parametrize(("page", "source", "message"), QUOTED)
 def test_it_is_said(page: str, source: str | None, message: str) -> None:
     """In the words of the code, and by the part that is named."""
     if source is None:
-        patterns = [pattern for some in FORMATS.values() for pattern in some]
+        patterns = [pattern for some in formats().values() for pattern in some]
     else:
-        patterns = FORMATS[source.rpartition(".")[0]]
+        patterns = formats()[source.rpartition(".")[0]]
     assert any(
         # A message that is nothing but values fits everything.
         pattern.pattern.replace(".+", "").strip() and pattern.fullmatch(message)
