@@ -211,6 +211,10 @@ class Node:
             raise IllegalTransition(self.id, self.state, state)
         return attrs.evolve(self, state=state, state_time=now, **changes)
 
+    def as_written(self, node_id: str, version: int, mzxid: int) -> Node:
+        """This node as ZooKeeper has it, once it was written there."""
+        return attrs.evolve(self, id=node_id, version=version, mzxid=mzxid)
+
 
 @attrs.frozen(kw_only=True)
 class NodeRequest:
@@ -248,6 +252,10 @@ class NodeRequest:
 
     def in_state(self, state: RequestState, now: float, **changes: Any) -> NodeRequest:
         return attrs.evolve(self, state=state, state_time=now, **changes)
+
+    def as_written(self, version: int, mzxid: int) -> NodeRequest:
+        """This request as ZooKeeper has it, once it was written there."""
+        return attrs.evolve(self, version=version, mzxid=mzxid)
 
 
 @attrs.frozen(kw_only=True)

@@ -107,9 +107,15 @@ class Follower(Protocol):
 
     def expect(self, path: str) -> None: ...
 
-    def offer(self, path: str, data: bytes, stat: ZnodeStat) -> None: ...
+    def offer(self, path: str, data: bytes, stat: ZnodeStat, source: object = None) -> None: ...
 
     def settle(self, path: str) -> None: ...
+
+    def expect_creation(self) -> None: ...
+
+    def offer_created(self, path: str, data: bytes, source: object = None) -> None: ...
+
+    def settle_creation(self) -> None: ...
 
 
 @attrs.define
@@ -127,6 +133,16 @@ class _Item:
     release: bool = False
     #: Only see that it is unchanged; its lock does not matter.
     check_only: bool = False
+    #: What is written.
+    record: Node | NodeRequest | None = None
+
+
+@attrs.frozen(eq=False)
+class _Created:
+    """A node to be added."""
+
+    record: Node
+    data: bytes
 
 
 @attrs.frozen(eq=False)
@@ -141,7 +157,7 @@ class _Companion:
 
 @attrs.frozen
 class _Operation:
-    item: _Item | _Companion | None
+    item: _Item | _Companion | _Created
     role: _Role
 
 
@@ -166,7 +182,7 @@ class Change:
         self._request_has_lock_dir = request_has_lock_dir
         self._followers = {"node": nodes, "request": requests, "tenant": fences}
         self._items: list[_Item] = []
-        self._created: list[Node] = []
+        self._created: list[_Created] = []
         self._fences: list[_Item] = []
         self._companions: list[_Companion] = []
 
@@ -180,7 +196,7 @@ class Change:
         """
         if after.state is not before.state and after.state not in NODE_TRANSITIONS[before.state]:
             raise IllegalTransition(before.id, before.state, after.state)
-        self._node(before, encode_node(after), lock, release)
+        self._node(before, after, lock, release)
 
     def require_node(self, node: Node) -> None:
         """Let the change fail if the node was written since, whoever holds its lock."""
@@ -194,7 +210,7 @@ class Change:
 
     def create_node(self, node: Node) -> None:
         """Add a node; the server chooses its id."""
-        self._created.append(node)
+        self._created.append(_Created(node, encode_node(node)))
 
     def update_request(
         self,
@@ -219,6 +235,7 @@ class Change:
                 lock,
                 self._request_has_lock_dir(before.id),
                 release,
+                record=after,
             )
         )
 
@@ -264,7 +281,7 @@ class Change:
         self._companions.append(_Companion(what, id, add, settled))
 
     def _node(
-        self, node: Node, data: bytes | None, lock: Lock | None, release: bool = False
+        self, node: Node, after: Node | None, lock: Lock | None, release: bool = False
     ) -> None:
         self._items.append(
             _Item(
@@ -272,11 +289,12 @@ class Change:
                 node.id,
                 paths.node(node.id),
                 paths.node_lock(node.id),
-                data,
+                None if after is None else encode_node(after),
                 node.version,
                 lock,
                 self._node_has_lock_dir(node.id),
                 release,
+                record=after,
             )
         )
 
@@ -293,6 +311,8 @@ class Change:
             written = [item for item in (*self._items, *self._fences) if item.data is not None]
             for item in written:
                 self._followers[item.what].expect(item.path)
+            if self._created:
+                self._followers["node"].expect_creation()
             try:
                 results = await txn.commit()
             except TransactionFailed as failure:
@@ -305,11 +325,13 @@ class Change:
             finally:
                 for item in written:
                     self._followers[item.what].settle(item.path)
+                if self._created:
+                    self._followers["node"].settle_creation()
 
     def _assemble(self, txn: Transaction) -> list[_Operation]:
         operations: list[_Operation] = []
 
-        def add(item: _Item | _Companion | None, role: _Role) -> None:
+        def add(item: _Item | _Companion | _Created, role: _Role) -> None:
             operations.append(_Operation(item, role))
 
         for item in self._items:
@@ -353,8 +375,8 @@ class Change:
             companion.add(txn)
             add(companion, _Role.COMPANION)
         for node in self._created:
-            txn.create(paths.NODES + "/", encode_node(node), sequence=True)
-            add(None, _Role.DATA)
+            txn.create(paths.NODES + "/", node.data, sequence=True)
+            add(node, _Role.DATA)
         # Last, so that whoever sees it passed was told of all else before.
         for fence in self._fences:
             assert fence.data is not None
@@ -365,7 +387,7 @@ class Change:
     def _learn(self, operation: _Operation, failure: TransactionFailed, attempts_left: int) -> None:
         """Correct what we believed of a lock directory, or give up for a reason."""
         item, error = operation.item, failure.error
-        if item is None:
+        if isinstance(item, _Created):
             if isinstance(error, zke.NoNodeError):
                 raise Vanished("directory", paths.NODES) from failure
             raise failure
@@ -391,13 +413,14 @@ class Change:
         created: list[str] = []
         for operation, result in zip(operations, results, strict=True):
             item = operation.item
-            if item is None:
+            if isinstance(item, _Created):
                 created.append(result.rpartition("/")[2])
+                self._followers["node"].offer_created(result, item.data, item.record)
             elif isinstance(item, _Companion):
                 item.settled(result)
             elif operation.role is _Role.DATA:
                 assert item.data is not None
-                self._followers[item.what].offer(item.path, item.data, result)
+                self._followers[item.what].offer(item.path, item.data, result, item.record)
                 if item.release and item.lock is not None:
                     item.lock.released()
             elif operation.role is _Role.REMOVE_DATA and item.lock is not None:

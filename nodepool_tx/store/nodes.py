@@ -256,14 +256,15 @@ class NodeTable:
     def _decode(self, node_id: str, change: CacheChange) -> Node | None:
         znode = change.znode
         assert znode is not None
-        assert znode.stat is not None
+        stat = znode.stat
+        assert stat is not None
         try:
-            node = decode_node(
-                node_id,
-                znode.data or b"",
-                version=znode.stat.version,
-                mzxid=znode.stat.mzxid,
-            )
+            if isinstance(znode.source, Node):
+                node = znode.source.as_written(node_id, stat.version, stat.mzxid)
+            else:
+                node = decode_node(
+                    node_id, znode.data or b"", version=stat.version, mzxid=stat.mzxid
+                )
         except Unreadable as e:
             self.unreadable[node_id] = str(e)
             self._log.warn(

@@ -105,14 +105,16 @@ class RequestTable:
         else:
             znode = change.znode
             assert znode is not None
-            assert znode.stat is not None
+            stat = znode.stat
+            assert stat is not None
             try:
-                self._requests[request_id] = decode_request(
-                    request_id,
-                    znode.data or b"",
-                    version=znode.stat.version,
-                    mzxid=znode.stat.mzxid,
-                )
+                if isinstance(znode.source, NodeRequest):
+                    request = znode.source.as_written(stat.version, stat.mzxid)
+                else:
+                    request = decode_request(
+                        request_id, znode.data or b"", version=stat.version, mzxid=stat.mzxid
+                    )
+                self._requests[request_id] = request
                 self.unreadable.pop(request_id, None)
             except Unreadable as e:
                 self._requests.pop(request_id, None)

@@ -6,6 +6,7 @@ import enum
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import attrs
 from kazoo.protocol.states import ZnodeStat
@@ -31,11 +32,14 @@ class CachedZnode:
     ``data`` and ``stat`` are None where the cache does not read data, ``data``
     also where it does not keep it.  The stat belongs to the data: what it says of
     children is as old as that.
+
+    :ivar source: what the data was made from, where it is told of an own write.
     """
 
     path: str
     data: bytes | None
     stat: ZnodeStat | None
+    source: Any = None
 
 
 @attrs.frozen
@@ -114,7 +118,9 @@ class CachedTree:
         """Add or replace a znode, and tell so."""
         path = znode.path
         kind = ChangeKind.CHANGED if path in self._znodes else ChangeKind.ADDED
-        self._znodes[path] = znode if self._keeps_data else CachedZnode(path, None, znode.stat)
+        keeps_all = self._keeps_data and znode.source is None
+        data = znode.data if self._keeps_data else None
+        self._znodes[path] = znode if keeps_all else CachedZnode(path, data, znode.stat)
         if kind is ChangeKind.ADDED:
             self._link(path)
         self.tell(CacheChange(kind, path, znode))

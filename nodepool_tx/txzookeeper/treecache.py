@@ -13,7 +13,10 @@ is deleted is void, whatever it says.
 Where a znode's data can come from elsewhere, an own write whose answer holds
 the new stat, ``mzxid`` decides which is newer.  While such a write is under way
 the znode is not read for an event: all that was told before the write's answer
-happened before it, and so is covered by what it wrote.
+happened before it, and so is covered by what it wrote.  While own creations are
+under way, whose paths the server chooses, what is created is not read, either:
+the next answer to one of them says which of that is ours, as what ours of a later
+one made is told of only behind that answer.
 
 When the connection breaks, events are lost.  The cache is *stale* until it has
 walked the tree again over the next connection; of that walk only the
@@ -165,13 +168,35 @@ class TreeCache:
         """The write is over: read the znode if it has changed without our being told to what."""
         self._reader.settle(path)
 
-    def offer(self, path: str, data: bytes, stat: ZnodeStat) -> None:
+    def expect_creation(self) -> None:
+        """Own creations are under way whose outcome comes by :meth:`offer_created`.
+
+        Call :meth:`settle_creation` when it has, or when there will be none.
+        """
+        self._reader.expect_creation()
+
+    def settle_creation(self) -> None:
+        """The oldest of the creations under way are over: read what else was created."""
+        self._reader.settle_creation()
+
+    def offer_created(self, path: str, data: bytes, source: object = None) -> None:
+        """Take over an own creation, known from its answer; ``source`` as in :meth:`offer`.
+
+        The answer does not say when it happened, so the stat is one of a version
+        that is older than whatever the server shows: the next walk tells of it again.
+        """
+        self._reader.offer_created(path, data, source)
+
+    def offer(self, path: str, data: bytes, stat: ZnodeStat, source: object = None) -> None:
         """Take over an own write, known from its answer, before its event is read.
 
         Anything the server has shown that is as new is left alone, and so is a
         znode that the cache does not know any more.
+
+        :param source: what ``data`` was made from, for subscribers who would make
+            the same of it again.
         """
-        self._reader.offer(path, data, stat)
+        self._reader.offer(path, data, stat, source)
 
     # -- staying current -------------------------------------------------
 

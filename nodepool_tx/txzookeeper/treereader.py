@@ -31,6 +31,9 @@ WALK_WINDOW = 256
 #: The cache hears of these from the session, and walks again.
 _connection_errors = (ConnectionLoss, SessionExpiredError, ConnectionClosedError)
 
+#: Of a znode that was just created, at a time that is not known.
+_UNDATED = ZnodeStat(*[0] * len(ZnodeStat._fields))
+
 
 @attrs.define(eq=False)
 class _Read:
@@ -89,6 +92,9 @@ class TreeReader:
         self._arrived = arrived
         self._reads: dict[str, _Read] = {}
         self._writes: dict[str, _Write] = {}
+        #: Own creations under way, and what was created since the last answer to one.
+        self._creations = 0
+        self._created: dict[str, None] = {}
         self._walk: _Walk | None = None
 
     def walk(self) -> None:
@@ -100,6 +106,7 @@ class TreeReader:
         """Let nothing count any more that was asked until now."""
         self._walk = None
         self._reads.clear()
+        self._created.clear()
         for write in self._writes.values():
             write.seen = False
 
@@ -133,7 +140,25 @@ class TreeReader:
             write.seen = False
             self._read(path)
 
-    def offer(self, path: str, data: bytes, stat: ZnodeStat) -> None:
+    def expect_creation(self) -> None:
+        """See :meth:`TreeCache.expect_creation`."""
+        self._creations += 1
+
+    def settle_creation(self) -> None:
+        """See :meth:`TreeCache.settle_creation`."""
+        self._creations -= 1
+        created, self._created = self._created, {}
+        for path in created:
+            self._read(path)
+
+    def offer_created(self, path: str, data: bytes, source: object) -> None:
+        """See :meth:`TreeCache.offer_created`."""
+        if path in self._created:
+            del self._created[path]
+            stat = _UNDATED._replace(dataLength=len(data))
+            self._tree.put(CachedZnode(path, data, stat, source))
+
+    def offer(self, path: str, data: bytes, stat: ZnodeStat, source: object = None) -> None:
         """See :meth:`TreeCache.offer`."""
         write = self._writes.get(path)
         if write is not None:
@@ -147,7 +172,7 @@ class TreeReader:
                 return
         elif known.stat is None or stat.mzxid <= known.stat.mzxid:
             return
-        self._tree.put(CachedZnode(path, data, stat))
+        self._tree.put(CachedZnode(path, data, stat, source))
 
     # -- events ----------------------------------------------------------
 
@@ -161,16 +186,26 @@ class TreeReader:
             write = self._writes.get(path)
             if write is not None:
                 write.seen = False
+            self._created.pop(path, None)
             self._tree.remove_tree(path)
         elif event.kind in (WatchKind.CREATED, WatchKind.CHANGED):
             if self._wants_data(path):
-                write = self._writes.get(path)
-                if write is None or event.kind is WatchKind.CREATED or path in self._reads:
-                    self._read(path)
-                else:
-                    write.seen = True
+                self._record_changed(path, event.kind is WatchKind.CREATED)
             elif path not in self._tree:
                 self._tree.put(CachedZnode(path, None, None))
+
+    def _record_changed(self, path: str, created: bool) -> None:
+        """Read it, unless the answer to an own write is to show it."""
+        write = self._writes.get(path)
+        if path in self._reads:
+            self._read(path)
+        elif created and self._creations:
+            self._created[path] = None
+        elif write is None or created:
+            self._created.pop(path, None)
+            self._read(path)
+        else:
+            write.seen = True
 
     # -- reading znodes --------------------------------------------------
 

@@ -6,7 +6,7 @@ import attrs
 from kazoo.exceptions import ConnectionLoss, NoAuthError
 from twisted.internet.defer import Deferred
 
-from nodepool_tx.model import IllegalTransition, NodeState, RequestState
+from nodepool_tx.model import IllegalTransition, Node, NodeState, RequestState
 from nodepool_tx.store import paths
 from nodepool_tx.store.change import Conflict, Locked, Moved, Uncertain, Vanished
 from nodepool_tx.testing.zookeeper import ServerCall
@@ -228,6 +228,48 @@ class CreationTests(ChangeTestCase):
         self.assertEqual(ids, ("0000000001", "0000000002", "0000000003"))
         labels = [self.known_node(node_id).type for node_id in ids]
         self.assertEqual(labels, [("a",), ("b",), ("c",)])
+
+    def test_the_table_shows_them_when_the_answer_is_there(self) -> None:
+        """Nobody has to read them; they look as if somebody had."""
+        new = ready_node(
+            "a",
+            "b",
+            host_keys=("ssh-ed25519 A",),
+            attributes={"zone": "b"},
+            resources={"cores": 2},
+            extra={"later": [1]},
+        )
+        self.inspector.requests.clear()
+
+        async def create_and_look() -> Node:
+            change = self.store.change()
+            change.create_node(new)
+            (node_id,) = await change.commit()
+            return self.known_node(node_id)
+
+        shown = self.run_until_done(create_and_look())
+        self.settle()
+        self.assertEqual(self.inspector.requests, {"transaction": 1})
+        self.assertEqual(shown, self.node_there(shown.id))
+        self.assertEqual(shown, attrs.evolve(new, id=shown.id))
+        self.assertEqual(self.nodes.free_nodes("rack", "main", "b", 5), [shown])
+
+    def test_a_created_node_can_be_changed_at_once(self) -> None:
+        """Its version is known."""
+
+        async def create_and_change() -> str:
+            change = self.store.change()
+            change.create_node(ready_node())
+            (node_id,) = await change.commit()
+            node = self.known_node(node_id)
+            change = self.store.change()
+            change.update_node(node, attrs.evolve(node, comment="new"))
+            await change.commit()
+            return node_id
+
+        node_id = self.run_until_done(create_and_change())
+        self.assertEqual(self.known_node(node_id).comment, "new")
+        self.assertEqual(self.known_node(node_id).version, 1)
 
     def test_replacing_is_one_step(self) -> None:
         """Nobody sees both nodes, or none."""

@@ -12,9 +12,10 @@ from kazoo.exceptions import (
     ConnectionClosedError,
     ConnectionLoss,
     NoAuthError,
+    NodeExistsError,
     UnimplementedError,
 )
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from nodepool_tx.testing.zookeeper import MemoryZookeeper
@@ -55,7 +56,9 @@ class TreeCacheTestCase(MemoryZookeeperTestCase):
                 stat = self.inspector.stat(path)
                 assert stat is not None
                 assert known.stat is not None
-                self.assertEqual((known.data, known.stat.mzxid), (data, stat.mzxid))
+                # An own creation is shown before anybody has said when it was.
+                mzxid = known.stat.mzxid or stat.czxid
+                self.assertEqual((known.data, mzxid), (data, stat.mzxid))
             else:
                 self.assertEqual((known.data, known.stat), (None, None))
 
@@ -661,6 +664,86 @@ class OfferTests(TreeCacheTestCase):
         self.done(create())
         self.assertEqual(self.told, [("added", "/r/b"), ("offered", "/r/b")])
         self.assert_mirrors(cache)
+
+    def create(self, cache: TreeCache, data: bytes) -> Deferred[str]:
+        cache.expect_creation()
+
+        def created(path: str) -> str:
+            cache.offer_created(path, data)
+            cache.settle_creation()
+            return path
+
+        return self.client.create("/r/n-", data, sequence=True).addCallback(created)
+
+    def test_an_expected_creation_is_not_read(self) -> None:
+        """What was created is known from the answer, path and all, and shown at once."""
+        cache = self.cache()
+        self.inspector.requests.clear()
+        path = self.done(self.create(cache, b"1"))
+        self.assertEqual(self.told, [("added", path)])
+        self.settle()
+        self.assertEqual(self.inspector.requests, {"create": 1})
+        self.assert_mirrors(cache)
+
+    def test_a_change_of_an_expected_creation(self) -> None:
+        """Whoever writes it next is newer, whatever the version that was offered."""
+        cache = self.cache()
+        path = self.done(self.create(cache, b"1"))
+        self.inspector.set(path, b"2")
+        self.settle()
+        self.assertEqual(self.told, [("added", path), ("changed", path)])
+        self.assert_mirrors(cache)
+
+    def test_others_create_meanwhile(self) -> None:
+        """What others create while an own creation is under way is read after its answer."""
+        cache = self.cache()
+        creating, again = self.create(cache, b"1"), self.create(cache, b"2")
+        self.inspector.create("/r/theirs", b"3")
+        paths = [self.done(creating), self.done(again)]
+        self.settle()
+        self.assertEqual(sorted(self.told), [("added", path) for path in [*paths, "/r/theirs"]])
+        self.assert_mirrors(cache)
+
+    def test_an_expected_creation_that_fails(self) -> None:
+        """Then what was created meanwhile is somebody else's, and is read."""
+        cache = self.cache()
+        cache.expect_creation()
+        failing = self.client.create("/r/a", b"mine")
+        self.inspector.create("/r/b", b"theirs")
+        self.settle()
+        self.failureResultOf(failing, NodeExistsError)
+        self.assertEqual(self.told, [])
+        cache.settle_creation()
+        self.settle()
+        self.assertEqual(self.told, [("added", "/r/b")])
+        self.assert_mirrors(cache)
+
+    def test_a_creation_that_is_gone_again(self) -> None:
+        """What was deleted before the answer could be offered does not come back."""
+        cache = self.cache()
+        cache.expect_creation()
+        path = self.done(self.client.create("/r/b", b"1"))
+        self.inspector.delete(path)
+        self.settle()
+        cache.offer_created(path, b"1")
+        cache.settle_creation()
+        self.settle()
+        self.assertEqual(self.told, [])
+        self.assert_mirrors(cache)
+
+    def test_an_offer_names_its_source(self) -> None:
+        """Subscribers are told what offered data was made from; the cache does not keep it."""
+        cache = self.cache()
+        sources: list[object] = []
+        cache.subscribe(lambda change: sources.append(change.znode and change.znode.source))
+        stat = self.done(self.client.set("/r/a", b"1"))
+        cache.offer("/r/a", b"1", stat._replace(mzxid=stat.mzxid + 1), "one")
+        known = cache.get("/r/a")
+        self.assertEqual((sources[-1], known and known.source), ("one", None))
+        self.inspector.set("/r/a", b"2")
+        self.inspector.set("/r/a", b"3")
+        self.settle()
+        self.assertIsNone(sources[-1])
 
     def test_an_offer_of_what_carries_no_data(self) -> None:
         """What is followed without data stays without."""
