@@ -145,6 +145,8 @@ class InterpreterTests(SynchronousTestCase):
 
     def test_before_and_after(self) -> None:
         """It takes over when it starts, and leaves everything as it was."""
+        gc.unfreeze()
+        self.addCleanup(gc.freeze)
         before = gc.get_threshold()
         collector = Collector(Clock())
         collector.startService()
