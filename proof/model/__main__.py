@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from proof.model.configurations import CHANGES
 from proof.model.explore import Model, Verdict, explore
 from proof.model.handing_out import HandingOut
-from proof.model.reloading import CHANGES, Reloading
+from proof.model.reloading import Reloading
 from proof.model.taking import Taking
 
 __all__ = ["FULL", "QUICK", "main"]

@@ -132,7 +132,9 @@ def slot_changes(
         if writes:
             work = Work(key, writes)
             ids = tuple(node.id for node in work.nodes)
-            found.append((key, ids, asked_by(partial(runner.run, [work]))))
+            asks = asked_by(partial(runner.run, [work]))
+            assert asks, "the runner asks for what it has to do"
+            found.append((key, ids, asks))
     return tuple(found)
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import pairwise
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -30,10 +30,14 @@ S_contra = TypeVar("S_contra", bound=Hashable, contravariant=True)
 
 
 class Step(NamedTuple, Generic[S]):
-    """What happens, in words, and the state after it."""
+    """What happens, in words, and the state after it.
+
+    :ivar wrong: what is wrong with the step; "" if nothing is.
+    """
 
     words: str
     after: S
+    wrong: str = ""
 
 
 class Model(Protocol[S]):
@@ -49,9 +53,6 @@ class Model(Protocol[S]):
 
     def wrong(self, state: S) -> str:
         """What is wrong with a state; "" if nothing is."""
-
-    def wrong_step(self, before: S, step: Step[S]) -> str:
-        """What is wrong with a step; "" if nothing is."""
 
     def is_good_end(self, state: S) -> bool:
         """Nothing is left to be done."""
@@ -90,18 +91,29 @@ class Verdict:
         return "\n".join([f"{self.model}: {self.problem}", *steps])
 
 
-def explore(model: Model[S], *, most: int = 20_000_000) -> Verdict:
+def explore(
+    model: Model[S],
+    *,
+    most: int = 20_000_000,
+    progress: Callable[[int, int], None] = lambda searched, found: None,
+) -> Verdict:
     """Search all of a model.
 
     :param most: states after which it is given up, as incomplete.
+    :param progress: told now and then how many states were searched, and found.
     """
-    return _Search(model, most).run()
+    return _Search(model, most, progress).run()
+
+
+#: States between two reports of progress.
+_REPORT_EVERY = 1000
 
 
 class _Search(Generic[S]):
-    def __init__(self, model: Model[S], most: int) -> None:
+    def __init__(self, model: Model[S], most: int, progress: Callable[[int, int], None]) -> None:
         self._model = model
         self._most = most
+        self._progress = progress
         self._index: dict[S, int] = {}
         self._states: list[S] = []
         #: From which state each was first reached.
@@ -122,10 +134,7 @@ class _Search(Generic[S]):
         while at < len(self._states):
             state = self._states[at]
             for step in model.steps(state):
-                problem = model.wrong_step(state, step)
-                if problem:
-                    return self._verdict(problem, [*self._way(at), step.after])
-                problem = self._add(step.after, at)
+                problem = step.wrong or self._add(step.after, at)
                 if problem:
                     return self._verdict(problem, [*self._way(at), step.after])
                 self._from.append(at)
@@ -133,6 +142,8 @@ class _Search(Generic[S]):
             if len(self._states) > self._most:
                 return attrs.evolve(self._verdict("", []), complete=False)
             at += 1
+            if at % _REPORT_EVERY == 0:
+                self._progress(at, len(self._states))
         trap = self._trap()
         if trap is None:
             return self._verdict("", [])

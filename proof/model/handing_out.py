@@ -17,7 +17,8 @@ Design note: what is left out, and why nothing is lost
 - *Doomed transactions.*  One that was decided from a version that is gone can
   only be refused, as versions never come back.  It is dropped at once: being
   refused later would change nothing, and until then its nodes are reserved,
-  which only keeps its launcher from doing what it may do here.
+  which only keeps its launcher from doing what it may do here.  So versions can
+  be forgotten, see :mod:`proof.model.zookeeper`.
 - *Lost answers.*  A launcher that hears nothing asks its tables, as it does
   otherwise; here that is a transaction which arrives, or is dropped.
 - *Two launchers alike.*  They differ in nothing but their names, so a state
@@ -45,7 +46,7 @@ from proof.model.decisions import (
 from proof.model.explore import Step
 from proof.model.rules import wrong_records, wrong_write
 from proof.model.seen import Operations, asked_again
-from proof.model.zookeeper import EMPTY, Operation, Refused, SessionGone, Tree, create
+from proof.model.zookeeper import EMPTY, Operation, Refused, SessionGone, Tree, create, versionless
 
 __all__ = ["Flight", "HandingOut", "Launcher", "Mutation", "State", "as_it_is", "doomed", "put"]
 
@@ -106,8 +107,8 @@ class HandingOut:
     :param wants: for each client, how many nodes it wants.
     :param revisions: how often the first client may change its priority.
     :param mutation: changes what launchers send, and ``split`` what they decide.
-    :param reduced: false: doomed transactions are kept, and launchers are told
-        apart, which must find the same.
+    :param reduced: false: doomed transactions and versions are kept, and launchers
+        are told apart, which must find the same.
     :param barrier: whether the janitor waits until its tables have caught up.
     """
 
@@ -141,6 +142,7 @@ class HandingOut:
         self._desired = tuple(desired_hosts(hosts).hosts.values())
         self._stock: tuple[Node, ...] = tuple(free_static_node(host) for host in hosts)
         self._trees: dict[Tree, Tree] = {}
+        self._plains: dict[Tree, Tree] = {}
 
     # -- what may happen -------------------------------------------------
 
@@ -263,20 +265,26 @@ class HandingOut:
 
     def _step(self, words: str, state: State, **changes: object) -> Step[State]:
         after = state._replace(**changes)  # type: ignore[arg-type]
+        wrong = self._wrong_write(state, words, after.tree)
         tree = self._trees.setdefault(after.tree, after.tree)
         there = frozenset(tree.below(paths.REQUESTS))
         launchers = [self._tidy(launcher, tree, there) for launcher in after.launchers]
         clients = tuple(
             Client(c.number, c.labels, 0, "done") if c.phase == "done" else c for c in after.clients
         )
-        return Step(
-            words,
-            after._replace(
-                tree=tree,
-                launchers=tuple(sorted(launchers) if self._reduced else launchers),
-                clients=clients,
-            ),
-        )
+        if self._reduced:
+            launchers.sort()
+            tree = self._plain(tree)
+        after = after._replace(tree=tree, launchers=tuple(launchers), clients=clients)
+        return Step(words, after, wrong)
+
+    def _plain(self, tree: Tree) -> Tree:
+        """The tree without its versions, of which nothing on its way depends any more."""
+        plain = self._plains.get(tree)
+        if plain is None:
+            plain = versionless(tree)
+            plain = self._plains[tree] = self._trees.setdefault(plain, plain)
+        return plain
 
     def _tidy(self, launcher: Launcher, tree: Tree, there: frozenset[str]) -> Launcher:
         flights = tuple(
@@ -292,12 +300,11 @@ class HandingOut:
     def wrong(self, state: State) -> str:
         return wrong_records(state.tree)
 
-    def wrong_step(self, before: State, step: Step[State]) -> str:
-        after = step.after.tree
-        if before.tree is after or step.words.startswith("the session"):
+    def _wrong_write(self, before: State, words: str, after: Tree) -> str:
+        if before.tree is after or words.startswith("the session"):
             return ""
-        if step.words.startswith("client"):
-            client = before.clients[int(step.words.split()[1])]
+        if words.startswith("client"):
+            client = before.clients[int(words.split()[1])]
             return wrong_write(before.tree, after, client.session, client.request)
         return wrong_write(before.tree, after, LAUNCHERS)
 

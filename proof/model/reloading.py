@@ -23,76 +23,34 @@ Design note: what is left out, and why nothing is lost
   that each change carries (``Ownership.prove``).
 - *Doomed transactions*: as in :mod:`proof.model.handing_out`, but that their
   slot stays busy until the refusal is there.
-
-Design note: late tables
-------------------------
-A table shows of a machine either what there is (``NOW``), or nothing though
-there is something (``NOTHING``), or a record that was written (``OLD``) or
-removed (``GONE``) since.  Of a node that was replaced the deletion may be seen
-before the new node is: then it shows nothing, too.  From an old record only
-doomed transactions are decided, whatever it says, as each checks the version;
-so none is begun.  A lock alone does not make a record old in a way that
-matters: nobody locks a node that was not promised before.
-Whoever is not the owner reads its tables anew before it acts (the barrier of
-``Tenure``), so of those nothing is kept.
+- *Late tables*: see :mod:`proof.model.tables`.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-import attrs
-
 from nodepool_tx.config.frozen import FrozenMapping
-from nodepool_tx.config.schema import Config, ProviderConfig, StaticNode, StaticPool, StaticProvider
+from nodepool_tx.config.schema import Config, ProviderConfig
 from nodepool_tx.model import NodeState
-from nodepool_tx.providers.static.desired import DesiredNode, desired_of
+from nodepool_tx.providers.static.desired import DesiredNode
 from nodepool_tx.reload_plan import plan_reload
 from nodepool_tx.store import paths
-from nodepool_tx.store.codec import encode_node
-from proof.model.clients import contender_of, joining, own_contender
+from proof.model.clients import contender_of, own_contender
+from proof.model.configurations import CHANGES, machines_of
 from proof.model.decisions import PROVIDER, slot_changes
 from proof.model.explore import Step
 from proof.model.handing_out import put
 from proof.model.rules import wrong_records, wrong_write
-from proof.model.seen import Operations, asked_again, node_in, nodes_in
-from proof.model.zookeeper import EMPTY, Refused, Tree, check, create, delete, write
+from proof.model.seen import Operations, asked_again, nodes_in
+from proof.model.tables import Shows, Table, aged, machine_in, shown, without
+from proof.model.users import User, user_steps
+from proof.model.zookeeper import EMPTY, Refused, Tree, check, create, delete
 
-__all__ = ["CHANGES", "Launcher", "Reloading", "Service", "State", "User", "config_of"]
+__all__ = ["Launcher", "Reloading", "Service", "State", "merged", "wholly_new"]
 
 OWNER = paths.owner_lock(PROVIDER)
-
-
-def config_of(**hosts: str) -> StaticProvider:
-    """A provider's configuration: the labels of each machine."""
-    nodes = tuple(
-        StaticNode(name=name, labels=tuple(labels), host_key_checking=False)
-        for name, labels in hosts.items()
-    )
-    labels = frozenset(label for node in nodes for label in node.labels)
-    pool = StaticPool(name="main", provider_name=PROVIDER, labels=labels, nodes=nodes)
-    return StaticProvider(name=PROVIDER, driver="static", pools=(pool,))
-
-
-#: From which configuration to which.
-CHANGES = {
-    "a node changed": (config_of(a="x", b="x"), config_of(a="x", b="y")),
-    "a node removed": (config_of(a="x", b="x"), config_of(a="x")),
-    "a node added": (config_of(a="x"), config_of(a="x", b="x")),
-    "nothing changed": (config_of(a="x", b="x"), config_of(b="x", a="x")),
-}
-
-
-class Shows(enum.IntEnum):
-    """What a table shows of a machine; see the design note."""
-
-    NOW = 0
-    NOTHING = 1
-    OLD = 2
-    GONE = 3
 
 
 class Flight(NamedTuple):
@@ -134,19 +92,11 @@ class Launcher(NamedTuple):
 
     number: int
     session: int
-    table: tuple[Shows, ...]
+    table: Table
     services: tuple[Service, ...]
     owner: bool = False
     wanted: int = 0
     doing: str = "run"
-
-
-class User(NamedTuple):
-    """One job: ``stage`` is what it does next."""
-
-    session: int
-    stage: str = "promise"
-    node: str = ""
 
 
 class State(NamedTuple):
@@ -206,7 +156,7 @@ class Reloading:
     ) -> None:
         self.name = name or f"reloading: {change}"
         self.configs = CHANGES[change]
-        self._desired = tuple(_machines(config) for config in self.configs)
+        self._desired = tuple(machines_of(config) for config in self.configs)
         self._size = (launchers, users, reloads)
         self._budget = (losses, crashes, stops, failures, silences, usurpers)
         self._waits_for_idle = waits_for_idle
@@ -243,7 +193,7 @@ class Reloading:
 
     def steps(self, state: State) -> Iterator[Step[State]]:
         for number, user in enumerate(state.users):
-            for words, tree, after in _steps_of(state.tree, user):
+            for words, tree, after in user_steps(state.tree, user):
                 changes = {"tree": tree, "users": put(state.users, number, after)}
                 yield self._step(f"user {number} {words}", state, **changes)
         known = {one.session for one in state.launchers}
@@ -394,11 +344,11 @@ class Reloading:
             expected = tuple((flight.host, node_id) for node_id in created)
             if not self._settles:
                 expected = ()
-            known = ended._replace(unsettled=_merged(ended.unsettled, expected))
+            known = ended._replace(unsettled=merged(ended.unsettled, expected))
             after = _with(launcher, service, known)
             yield f"has changed {flight.host}", after, {"tree": landed}
             if state.silences:
-                doubt = ended._replace(unsettled=_merged(ended.unsettled, ((flight.host, ""),)))
+                doubt = ended._replace(unsettled=merged(ended.unsettled, ((flight.host, ""),)))
                 silent = {"silences": state.silences - 1}
                 unsure = _with(launcher, service, doubt)
                 yield f"does not hear of {flight.host}", unsure, {"tree": landed, **silent}
@@ -435,7 +385,7 @@ class Reloading:
 
     # -- states ----------------------------------------------------------
 
-    def _settled(self, launcher: Launcher, table: tuple[Shows, ...]) -> Launcher:
+    def _settled(self, launcher: Launcher, table: Table) -> Launcher:
         """The table is this one now; of a machine that it shows as it is, all is settled."""
         now = {h for h, s in zip(self._hosts, table, strict=True) if s is Shows.NOW}
         services = tuple(
@@ -468,23 +418,15 @@ class Reloading:
         )
         if after.tree is not state.tree:
             launchers = tuple(
-                one._replace(table=self._aged(one.table, state.tree, after.tree))
+                one._replace(table=aged(one.table, self._hosts, state.tree, after.tree))
                 for one in launchers
             )
         if self._catches_up:
             launchers = tuple(
                 one if one.owner else one._replace(table=self._current) for one in launchers
             )
-        return Step(words, after._replace(tree=self._kept(after.tree), launchers=launchers))
-
-    def _aged(self, table: tuple[Shows, ...], before: Tree, after: Tree) -> tuple[Shows, ...]:
-        """What a table shows when the tree has changed."""
-        return tuple(
-            shows
-            if (was := machine_in(before, h)) == (now := machine_in(after, h))
-            else _older(shows, was, now)
-            for h, shows in zip(self._hosts, table, strict=True)
-        )
+        wrong = self._wrong_write(state, words, after.tree)
+        return Step(words, after._replace(tree=self._kept(after.tree), launchers=launchers), wrong)
 
     # -- what is right ---------------------------------------------------
 
@@ -495,12 +437,11 @@ class Reloading:
                 return f"launcher {launcher.number} has two services that are not idle"
         return wrong_records(state.tree)
 
-    def wrong_step(self, before: State, step: Step[State]) -> str:
-        tree = step.after.tree
-        kind, number, *_ = step.words.replace("'s", " 's").split()
-        if before.tree is tree or "session" in step.words or "stop" in step.words:
+    def _wrong_write(self, before: State, words: str, tree: Tree) -> str:
+        kind, number, *_ = words.replace("'s", " 's").split()
+        if before.tree is tree or "session" in words or "stop" in words:
             return ""
-        if "somebody" in step.words:
+        if "somebody" in words:
             return ""
         if kind == "user":
             return wrong_write(before.tree, tree, before.users[int(number)].session)
@@ -524,25 +465,12 @@ class Reloading:
                 one.services[0].config == 1 and not one.services[0].flights
                 for one in state.launchers
             )
-            and len(nodes_in(state.tree)) == len(wanted)
-            and not slot_changes(shown(state.tree), wanted, frozenset())
-            and all(
-                node.state is NodeState.READY and not node.allocated_to
-                for node in nodes_in(state.tree)
-            )
+            and wholly_new(state.tree, wanted)
         )
 
 
-#: The znodes of a machine's nodes.
-Machine = frozenset[tuple[str, Any]]
-
 #: Words, what a launcher is then, and what else is changed.
 _Turn = tuple[str, Launcher, dict[str, Any]]
-
-
-@lru_cache
-def _machines(config: StaticProvider) -> tuple[DesiredNode, ...]:
-    return tuple(desired_of(config).hosts.values())
 
 
 def _alive(service: Service, launcher: Launcher) -> bool:
@@ -554,97 +482,23 @@ def _with(launcher: Launcher, service: Service, after: Service) -> Launcher:
     return launcher._replace(services=services)
 
 
-def _older(shows: Shows, was: Machine, now: Machine) -> Shows:
-    """What a table shows of a machine after it has changed."""
-    if shows is Shows.NOTHING:
-        return Shows.NOTHING if now else Shows.NOW
-    if not was and shows is Shows.NOW:
-        return Shows.NOTHING
-    replaced = {path for path, _ in was} - {path for path, _ in now}
-    removed = any(path.count("/") == 3 for path in replaced)
-    return Shows.GONE if removed or shows is Shows.GONE else Shows.OLD
-
-
-def _merged(
+def merged(
     known: tuple[tuple[str, str], ...], more: tuple[tuple[str, str], ...]
 ) -> tuple[tuple[str, str], ...]:
+    """What is unsettled, and what is now."""
     return tuple(sorted({**dict(known), **dict(more)}.items()))
+
+
+def wholly_new(tree: Tree, wanted: tuple[DesiredNode, ...]) -> bool:
+    """There is what a configuration says and nothing else, and it is free."""
+    return (
+        len(nodes_in(tree)) == len(wanted)
+        and not slot_changes(shown(tree), wanted, frozenset())
+        and all(node.state is NodeState.READY and not node.allocated_to for node in nodes_in(tree))
+    )
 
 
 def _without_contender(tree: Tree, session: int) -> Tree:
     contender = own_contender(tree, OWNER, session)
     assert contender is not None
     return tree.after((delete(contender),), session)
-
-
-# -- tables ------------------------------------------------------------------
-
-
-@lru_cache(maxsize=500_000)
-def shown(tree: Tree) -> Tree:
-    """The nodes and their locks, and nothing else."""
-    prefix = f"{paths.NODES}/"
-    znodes = {path: znode for path, znode in tree.znodes.items() if path.startswith(prefix)}
-    return Tree(znodes, frozenset())
-
-
-@lru_cache(maxsize=500_000)
-def machine_in(tree: Tree, host: str) -> Machine:
-    """What a tree holds about a machine."""
-    found: list[tuple[str, Any]] = []
-    for node in nodes_in(tree):
-        if node.hostname == host:
-            path = paths.node(node.id)
-            found += [
-                (each, znode)
-                for each, znode in tree.znodes.items()
-                if each == path or each.startswith(f"{path}/")
-            ]
-    return frozenset(found)
-
-
-@lru_cache(maxsize=500_000)
-def without(tree: Tree, hosts: frozenset[str]) -> Tree:
-    """The nodes and their locks, but for those of some machines."""
-    left = shown(tree)
-    hidden = {path for host in hosts for path, _ in machine_in(tree, host)}
-    return Tree({p: z for p, z in left.znodes.items() if p not in hidden}, frozenset())
-
-
-# -- users -------------------------------------------------------------------
-
-
-def _steps_of(tree: Tree, user: User) -> Iterator[tuple[str, Tree, User]]:
-    """A node is promised (``pools.transactions.fulfil``), locked, used, and let go."""
-    asks: Operations
-    if user.stage == "promise":
-        for node in nodes_in(tree):
-            free = node.state is NodeState.READY and not node.allocated_to
-            if free and not tree.contenders(paths.node_lock(node.id)):
-                promised = attrs.evolve(node, allocated_to=f"100-{user.session:010d}")
-                asks = (write(paths.node(node.id), encode_node(promised), node.version),)
-                after = user._replace(stage="lock", node=node.id)
-                yield f"is promised node {node.id}", tree.after(asks, user.session), after
-        return
-    if user.stage == "done":
-        return
-    lock = paths.node_lock(user.node)
-    if user.stage == "lock":
-        asks = joining(tree, lock, user.session)
-        after, words = user._replace(stage="in-use"), "locks"
-    elif user.stage == "unlock":
-        contender = own_contender(tree, lock, user.session)
-        asks = (delete(contender),) if contender else ()
-        after, words = User(0, "done"), "unlocks"
-    else:
-        used = node_in(tree, user.node)
-        if used is None:
-            return
-        state = NodeState(user.stage)
-        asks = (write(paths.node(used.id), encode_node(used.in_state(state, 0.0))),)
-        after = user._replace(stage="used" if user.stage == "in-use" else "unlock")
-        words = f"makes {user.stage}"
-    try:
-        yield f"{words} node {user.node}", tree.after(asks, user.session), after
-    except Refused:
-        return

@@ -37,6 +37,7 @@ __all__ = [
     "Fence",
     "Operations",
     "Shown",
+    "alias",
     "all_asked_by",
     "asked_again",
     "asked_by",
@@ -135,6 +136,11 @@ _ERRORS: dict[str, type[Exception]] = {
 _origins: dict[Operations, tuple[Begin, tuple[Refused, ...]]] = {}
 _retries: dict[tuple[Operations, int, str], Operations] = {}
 
+Rename = Callable[[Operations], Operations]
+
+#: Of what was asked for under other names: what it was then, and how it is renamed.
+_aliases: dict[Operations, tuple[Operations, Rename]] = {}
+
 
 def asked_by(begin: Begin) -> Operations:
     """What a coroutine asks ZooKeeper for first; nothing if it ends without."""
@@ -151,11 +157,21 @@ def asked_again(operations: Operations, refused: Refused) -> Operations:
         return ()
     key = (operations, refused.index, refused.reason)
     if key not in _retries:
-        if operations not in _origins:
+        if operations in _origins:
+            begin, before = _origins[operations]
+            _retries[key] = _asked_after(begin, (*before, refused))
+        elif operations in _aliases:
+            original, rename = _aliases[operations]
+            _retries[key] = rename(asked_again(original, refused))
+        else:
             return ()
-        begin, before = _origins[operations]
-        _retries[key] = _asked_after(begin, (*before, refused))
     return _retries[key]
+
+
+def alias(renamed: Operations, original: Operations, rename: Rename) -> None:
+    """What is asked for instead of ``renamed`` is what is instead of ``original``, renamed."""
+    if renamed not in _origins:
+        _aliases.setdefault(renamed, (original, rename))
 
 
 def _asked_after(begin: Begin, refusals: tuple[Refused, ...]) -> Operations:
@@ -301,9 +317,9 @@ class Shown:
             cast(ZookeeperAPI, _Client()),
             self.nodes.has_lock_directory,
             self.requests.has_lock_directory,
-            _Nobody(),
-            _Nobody(),
-            _Nobody(),
+            _nobody,
+            _nobody,
+            _nobody,
         )
 
     async def barrier(self) -> None:
@@ -329,13 +345,16 @@ def shown_in(
 
 
 class _Nobody:
-    """Follows no write: the tables are filled anew for each decision."""
+    """Follows no write, whatever it is told: the tables are filled anew for each decision."""
 
-    def expect(self, path: str) -> None: ...
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return _nothing
 
-    def offer(self, path: str, data: bytes, stat: ZnodeStat) -> None: ...
 
-    def settle(self, path: str) -> None: ...
+def _nothing(*arguments: object) -> None: ...
+
+
+_nobody = cast(Any, _Nobody())
 
 
 class _Reservations:

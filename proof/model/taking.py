@@ -17,6 +17,8 @@ Design note: what is left out, and why nothing is lost
 - *A session that ends* takes the locks and leaves everything else: a process
   that has not heard of it goes on, and what it then sends, it sends with the
   session that comes next.  So what was decided before may arrive after.
+- *Two launchers alike*: see :mod:`proof.model.mirror`.  The numbers of launchers
+  in a trace may be exchanged from one step to the next.
 - *Servers.*  The cloud makes what it is asked for, or fails, once; that there
   is a server is the business of other instruments.
 - *Who looks after the provider* is not asked for when nodes are adopted or
@@ -37,9 +39,16 @@ from proof.model.cloud import fate, made_node, next_of_taken, take_of, under_loc
 from proof.model.decisions import fulfilments, janitor_changes, returned
 from proof.model.explore import Step
 from proof.model.handing_out import Mutation, as_it_is, doomed, put
+from proof.model.mirror import (
+    marks,
+    mirrored,
+    mirrored_operations,
+    mirrored_session,
+    mirrored_text,
+)
 from proof.model.rules import wrong_records, wrong_write
 from proof.model.seen import Operations, asked_again, node_in, nodes_in, request_in
-from proof.model.zookeeper import EMPTY, Refused, SessionGone, Tree, create, delete
+from proof.model.zookeeper import EMPTY, Refused, SessionGone, Tree, create, delete, versionless
 
 __all__ = ["Job", "Launcher", "State", "Taking"]
 
@@ -105,6 +114,8 @@ class Taking:
         tables do not show as locked yet.
     :param looks: whether a launcher looks who is first in the queue of a lock.
     :param releases_first: it gives a request's lock up before it answers.
+    :param reduced: false: versions are kept and launchers told apart, which must
+        find the same.
     """
 
     def __init__(
@@ -123,6 +134,7 @@ class Taking:
         looks: bool = True,
         joins_late: bool = False,
         releases_first: bool = False,
+        reduced: bool = True,
         name: str = "taking",
     ) -> None:
         self.name = name
@@ -136,6 +148,7 @@ class Taking:
         self._looks = looks
         self._joins_late = joins_late
         self._releases_first = releases_first
+        self._reduced = reduced
         self._trees: dict[Tree, Tree] = {}
 
     # -- what may happen -------------------------------------------------
@@ -385,9 +398,8 @@ class Taking:
     def _step(self, words: str, state: State, **changes: Any) -> Step[State]:
         after = state._replace(**changes)
         tree, launchers, clients = after.tree, after.launchers, after.clients
+        wrong = self._wrong_write(state, words, tree)
         moved = tree is not state.tree
-        if moved:
-            tree = self._trees.setdefault(tree, tree)
         if moved or launchers is not state.launchers:
             launchers = tuple(
                 one._replace(jobs=self._tidied(one.jobs, tree, moved)) if one.jobs else one
@@ -397,7 +409,16 @@ class Taking:
             clients = tuple(
                 Client(c.number, c.labels, 0, "done") if c.phase == "done" else c for c in clients
             )
-        return Step(words, after._replace(tree=tree, launchers=launchers, clients=clients))
+        if moved and self._reduced:
+            tree = versionless(tree)
+        if (
+            self._reduced
+            and len(launchers) == 2
+            and _place(launchers[0], tree) > _place(launchers[1], tree)
+        ):
+            tree, launchers = mirrored(tree), (_renamed(launchers[1]), _renamed(launchers[0]))
+        tree = self._trees.setdefault(tree, tree)
+        return Step(words, after._replace(tree=tree, launchers=launchers, clients=clients), wrong)
 
     def _tidied(self, jobs: tuple[Job, ...], tree: Tree, moved: bool) -> tuple[Job, ...]:
         tidied = (self._tidy(job, tree, moved) for job in jobs)
@@ -422,12 +443,11 @@ class Taking:
     def wrong(self, state: State) -> str:
         return wrong_records(state.tree)
 
-    def wrong_step(self, before: State, step: Step[State]) -> str:
-        after = step.after.tree
+    def _wrong_write(self, before: State, words: str, after: Tree) -> str:
         if before.tree is after:
             return ""
-        kind, number = step.words.split()[:2]
-        if "session" in step.words and kind == "launcher":
+        kind, number = words.split()[:2]
+        if "session" in words and kind == "launcher":
             return ""
         if kind == "client":
             client = before.clients[int(number)]
@@ -453,3 +473,28 @@ class Taking:
 def own_any(tree: Tree, session: int) -> bool:
     """A session has something that would go with it."""
     return any(znode.owner == session for znode in tree.znodes.values())
+
+
+def _place(launcher: Launcher, tree: Tree) -> tuple[object, ...]:
+    """Which of two launchers comes first: by all but their names."""
+    jobs = tuple(
+        (job.kind, job.subject, job.phase, job.nodes, len(job.flight), job.over)
+        for job in launcher.jobs
+    )
+    registered = launcher.pool.count("'")
+    lost = launcher.session // 100
+    return (lost, registered, launcher.up, jobs, marks(tree, launcher.session, launcher.pool))
+
+
+def _renamed(launcher: Launcher) -> Launcher:
+    jobs = (
+        job._replace(contender=mirrored_text(job.contender), flight=mirrored_operations(job.flight))
+        for job in launcher.jobs
+    )
+    return Launcher(
+        1 - launcher.number,
+        mirrored_session(launcher.session),
+        mirrored_text(launcher.pool),
+        launcher.up,
+        tuple(sorted(jobs)),
+    )

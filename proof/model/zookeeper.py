@@ -11,6 +11,15 @@ server goes on counting as long as the directory lives.  Sequences are only
 compared among contenders that exist together, and a contender's name begins
 with its session, so a name that is used again is never taken for another one.
 Node ids are counted and never come again.
+
+Design note: versions
+---------------------
+A version is only ever compared: by a transaction on its way, with that of the
+record that is there.  One that was decided from an older version can only be
+refused, now and for ever.  A model that marks those as soon as that is so can
+forget all versions after each step (:func:`versionless`): whatever else is on
+its way was decided from the present one.  States that differ in nothing but how
+often a record was written are one state then.
 """
 
 from __future__ import annotations
@@ -30,6 +39,7 @@ __all__ = [
     "check",
     "create",
     "delete",
+    "versionless",
     "write",
 ]
 
@@ -185,6 +195,17 @@ def _carry_out(znodes: dict[str, Znode], operation: Operation, index: int, sessi
         if any(other.startswith(prefix) for other in znodes):
             raise Refused(index, "not empty")
         del znodes[path]
+
+
+def versionless(tree: Tree) -> Tree:
+    """The same, as if each record had been written once; see the design note."""
+    if not any(z.version and path != _COUNTER for path, z in tree.znodes.items()):
+        return tree
+    znodes = {
+        path: z if path == _COUNTER or not z.version else z._replace(version=0)
+        for path, z in tree.znodes.items()
+    }
+    return Tree(znodes, tree.sessions)
 
 
 def _next(znodes: dict[str, Znode], prefix: str) -> str:

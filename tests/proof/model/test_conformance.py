@@ -11,9 +11,10 @@ from nodepool_tx.config.frozen import FrozenMapping
 from nodepool_tx.config.schema import Config, StaticProvider
 from nodepool_tx.model import NodeState
 from nodepool_tx.store import paths
+from proof.model.configurations import CHANGES, config_of
 from proof.model.conformance import View, first_strange, view_of
 from proof.model.handing_out import HandingOut
-from proof.model.reloading import CHANGES, Reloading, config_of
+from proof.model.reloading import Reloading
 from tests.launcher_world import World
 
 

@@ -66,9 +66,6 @@ class Staircase:
     def wrong(self, state: Counter) -> str:
         return "forbidden" if state.at == self._forbidden else ""
 
-    def wrong_step(self, before: Counter, step: Step[Counter]) -> str:
-        return ""
-
     def is_good_end(self, state: Counter) -> bool:
         return state.at == 5
 
