@@ -53,8 +53,6 @@ __all__ = ["Connection"]
 #: Seconds for which answers are taken in one turn of the reactor.  Each may have a whole
 #: coroutine go on, and hundreds come in one read when a thousand nodes are launched.
 TURN = 0.01
-#: What is received within so many seconds after an answer was taken belongs to the same turn.
-_GAP = 0.001
 #: The longest answer taken, in bytes: a list of a million names fits.
 _MAX_REPLY = 64 * 1024 * 1024
 _HEADER = reply_header_struct.size
@@ -121,8 +119,6 @@ class Connection(Protocol):
         self._held_size = 0
         self._wanted = 0
         self._behind = False
-        self._turn_left = TURN
-        self._read_last = 0.0
         self._heard = 0.0
         self._silence = 0.0
         self._timers: dict[str, IDelayedCall] = {}
@@ -175,11 +171,9 @@ class Connection(Protocol):
         self._counters.bytes_received += len(data)
         self._held.append(data)
         self._held_size += len(data)
-        if self._held_size >= self._wanted and not self._behind:
-            # The transport has several such calls follow each other in one turn.
-            if self._heard - self._read_last > _GAP:
-                self._turn_left = TURN
-            self._read(self._turn_left)
+        if self._held_size >= self._wanted and not self._behind and not self._dead:
+            # The transport has a call for each of TLS's records follow each other in one turn.
+            self._read_later()
 
     def connectionLost(self, reason: Failure = CLEAN) -> None:
         if self._behind and not self._dead:
@@ -203,7 +197,6 @@ class Connection(Protocol):
     def _read(self, seconds: float) -> None:
         """Take in what was received, for so long; the rest in the reactor's next turn."""
         self._behind = False
-        began = self._seconds()
         data = b"".join(self._held)
         self._held.clear()
         # What the answers make their receivers ask leaves in one write, below.
@@ -218,8 +211,10 @@ class Connection(Protocol):
             self._held.append(data[rest:])
         self._held_size = len(data) - rest
         self._flush()
-        self._read_last = self._seconds()
-        self._turn_left = seconds - (self._read_last - began)
+
+    def _read_later(self) -> None:
+        self._behind = True
+        self._timers["behind"] = self._clock.callLater(0, self._read, TURN)
 
     def _read_frames(self, data: bytes, seconds: float) -> int:
         """Take whole frames out of ``data``; answers where the rest begins."""
@@ -236,8 +231,7 @@ class Connection(Protocol):
                 self._wanted = stop - offset
                 return offset
             if self._seconds() - now > seconds:
-                self._behind = True
-                self._timers["behind"] = self._clock.callLater(0, self._read, TURN)
+                self._read_later()
                 return offset
             frame = data[offset + 4 : stop]
             if self._grant is None:
@@ -324,6 +318,7 @@ class Connection(Protocol):
 
     def _fail(self, error: Exception) -> None:
         self._dead = True
+        self._stop_timers()
         self._tcp.abortConnection()
         self.opened.errback(error)
 
@@ -351,9 +346,7 @@ class Connection(Protocol):
         if self._dead:
             return
         self._dead = True
-        for timer in self._timers.values():
-            if timer.active():
-                timer.cancel()
+        self._stop_timers()
         pending, self._pending = self._pending, deque()
         self._counters.in_flight -= len(pending)
         self._counters.lost += len(pending)
@@ -364,6 +357,11 @@ class Connection(Protocol):
         for _, answer, _, record, _ in pending:
             if not answer.called:
                 answer.errback(ConnectionLoss(f"{self.name}: {why}: {type(record).__name__}"))
+
+    def _stop_timers(self) -> None:
+        for timer in self._timers.values():
+            if timer.active():
+                timer.cancel()
 
     def _explain(self, reason: Failure) -> str:
         self.hung_up = self._grant is None and bool(reason.check(ConnectionDone, ConnectionLost))

@@ -169,7 +169,9 @@ class ScriptedServer:
         return struct.pack("!i", len(content)) + content
 
     def send(self, data: bytes) -> None:
+        """Have it received, and taken in, as that happens in the reactor's next turn."""
         self.transport.protocol.dataReceived(data)
+        self.reactor.turn()
 
     def reply(self, body: bytes = b"", *, code: int = 0, zxid: int = 0) -> Request:
         """Answer the oldest request."""
@@ -231,6 +233,14 @@ class ScriptedReactor(Clock):
             for ip in found:
                 receiver.addressResolved(IPv4Address("TCP", ip, port))
             receiver.resolutionComplete()
+
+    def turn(self) -> None:
+        """Make the calls that are due, and not those that they make due."""
+        for call in [call for call in self.calls if call.getTime() <= self.rightNow]:
+            if call.active():
+                self.calls.remove(call)
+                call.called = 1
+                call.func(*call.args, **call.kw)
 
     def settle(self) -> None:
         """Let everything happen that is due now."""

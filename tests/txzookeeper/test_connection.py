@@ -88,11 +88,26 @@ class FramingTests(SynchronousTestCase):
         answers = [self.server.frame(self.server.take().xid, STAT) for _ in range(9)]
         self.server.send(b"".join(answers[:8]) + answers[8][:5])
         self.assertEqual(got, [0, 1, 2])
-        self.server.send(answers[8][5:])
-        self.assertEqual(got, [0, 1, 2])
         self.reactor.callLater(0, got.append, -1)
-        self.reactor.advance(0)
+        self.server.send(answers[8][5:])
+        self.assertEqual(got, [0, 1, 2, 3, 4, 5, -1])
+        self.reactor.turn()
         self.assertEqual(got, [0, 1, 2, 3, 4, 5, -1, 6, 7, 8])
+
+    def test_what_comes_in_pieces_is_taken_in_at_once(self) -> None:
+        """All that was received in one turn is read together; what it leads to is one write."""
+        for _ in range(10):
+            self.client.set("/a", b"1").addCallback(lambda _: self.client.set("/b", b"2"))
+        self.reactor.turn()
+        writes = self.server.transport.writes
+        before = len(writes)
+        for _ in range(9):
+            answer = self.server.frame(self.server.take().xid, STAT)
+            self.server.transport.protocol.dataReceived(answer)
+        self.assertEqual(self.server.opcodes(), [SET])
+        self.server.reply(STAT)
+        self.assertEqual(len(writes), before + 1)
+        self.assertEqual(self.server.opcodes(), [SET] * 10)
 
     def test_answers_before_the_end(self) -> None:
         """What was answered before the server closed counts, however long it takes."""
