@@ -2,11 +2,13 @@
 
 Files share servers within themselves, so a file stays in one process, and all
 that needs the real OpenStack stays in one, as there is one of it.  What takes
-longest begins first.
+longest begins first.  Most tests wait for servers more than half of the time,
+so there are two processes for each processor, four at the most.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -20,6 +22,11 @@ _LONG = (_OPENSTACK, "tests/functional/", "tests/interop/", "tests/proof/", "tes
 class _ByFile(LoadFileScheduling):  # type: ignore[misc]
     def _split_scope(self, nodeid: str) -> str:
         return _OPENSTACK if nodeid.startswith(_OPENSTACK) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_auto_num_workers() -> int:
+    return min(4, 2 * len(os.sched_getaffinity(0)))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
