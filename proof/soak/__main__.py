@@ -58,7 +58,6 @@ def main() -> int:
 def _in_memory(hours: float, seed: int, folder: pathlib.Path) -> None:
     # Nothing is printed; what fails is part of what is found.
     globalLogBeginner.beginLoggingTo([_unprinted], redirectStandardIO=False)
-    gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     soaking = SimulatedSoak(
         hours,

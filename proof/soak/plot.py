@@ -11,6 +11,8 @@ from proof.soak.part import Part
 __all__ = ["draw"]
 
 _COLUMNS = 4
+_POINTS = 160
+"""At most this many of a series are drawn, those between left out."""
 _FLAT, _GROWS, _WARM = "#0b6e4f", "#b3261e", "#e8ebee"
 
 
@@ -25,8 +27,9 @@ def draw(parts: Sequence[Part], folder: pathlib.Path) -> list[pathlib.Path]:
     for axis, (part, verdict) in zip(axes.flat, series, strict=False):
         values = part.samples.columns[verdict.name]
         scale = 2**20 if verdict.unit == "bytes" else 1
-        minutes = [seconds / 60 for seconds in part.samples.times]
-        shown = [value / scale for value in values]
+        step = -(-len(values) // _POINTS)
+        minutes = [seconds / 60 for seconds in part.samples.times[::step]]
+        shown = [value / scale for value in values[::step]]
         colour = _GROWS if verdict.grows else _FLAT
         axis.axvspan(0, part.warm_up / 60, color=_WARM, linewidth=0)
         axis.plot(minutes, shown, color=colour, linewidth=0.9)
@@ -42,7 +45,7 @@ def draw(parts: Sequence[Part], folder: pathlib.Path) -> list[pathlib.Path]:
     figure.tight_layout(rect=(0, 0, 1, 0.99))
     files = [folder / "soak.svg", folder / "soak.png"]
     for path in files:
-        figure.savefig(path, dpi=80)
+        figure.savefig(path, dpi=80, metadata={"Date": None} if path.suffix == ".svg" else None)
     pyplot.close(figure)
     return files
 
@@ -53,7 +56,8 @@ def _pyplot() -> Any:
     matplotlib.use("Agg")
     # The same numbers make the same file.
     matplotlib.rcParams["svg.hashsalt"] = "nodepool_tx"
-    matplotlib.rcParams["path.simplify_threshold"] = 1.0
+    # As text it is small.
+    matplotlib.rcParams["svg.fonttype"] = "none"
     from matplotlib import pyplot
 
     return pyplot

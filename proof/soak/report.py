@@ -39,7 +39,8 @@ def report(folder: pathlib.Path) -> list[Part]:
     found = [part for name in PARTS if (part := Part.read(folder, name)) is not None]
     sections = [_section(part) for part in found]
     (folder / "soak.md").write_text("\n".join([_HEAD, *sections]))
-    draw(found, folder)
+    if found:
+        draw(found, folder)
     return found
 
 

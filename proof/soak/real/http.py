@@ -76,6 +76,13 @@ class Visitor:
         ended, _ = await self._json("DELETE", path)
         return "served" if (status, ended) == (200, 200) else f"interrupted ({status}, {ended})"
 
+    async def connect(self) -> None:
+        """Begin a stream of events that nobody ends but the launcher."""
+        response = await self._request("GET", "/api/events")
+        stream = _Swallow()
+        response.deliverBody(stream)
+        await stream.ended
+
     async def follow(self) -> None:
         """Read the stream of events until :meth:`stop`, anew whenever it ends."""
         while not self._stopped:

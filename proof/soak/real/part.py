@@ -23,10 +23,10 @@ _WORDS = """\
 A real ZooKeeper with TLS, and {launchers} launchers (`twistd nodepool`), each with {hosts} static
 hosts for two jobs at a time that are probed before they are handed out, a simulated cloud of its
 own with a stock, HTTP with a stream of events open and a scrape with every look, and reports to
-statsd.  Three clients begin {rate:g} jobs a second of 2 to 14 seconds; of a hundred requests 88 are
-for a static node, 6 for two, 5 for a node of a cloud, and 3 are cancelled.  A new configuration
-every {reload:g} s (one in ten cannot be read), a connection cut every {cut:g} s, a session ended
-every {lost:g} s, a lease every {lease:g} s."""
+statsd.  Three clients begin {rate:g} jobs a second of {shortest:g} to {longest:g} seconds; of a
+hundred requests 88 are for a static node, 6 for two, 5 for a node of a cloud, and 3 are cancelled.
+A new configuration every {reload:g} s (one in ten cannot be read), a connection cut every {cut:g}
+s, a session ended every {lost:g} s, a lease every {lease:g} s."""
 
 
 def soak(
@@ -69,6 +69,8 @@ def found(soaking: RealSoak, settings: Settings) -> Part:
         launchers=settings.launchers,
         hosts=settings.hosts,
         rate=settings.rate,
+        shortest=settings.job[0],
+        longest=settings.job[1],
         reload=settings.reload,
         cut=settings.cut,
         lost=settings.lost,

@@ -57,12 +57,14 @@ class Settings:
     """What happens how often; times in seconds.
 
     :ivar rate: jobs a second.
+    :ivar job: between how many and how many seconds one takes.
     :ivar lost: between two ends of a launcher's session.
     """
 
     seconds: float = 1800.0
     every: float = 5.0
     rate: float = 20.0
+    job: tuple[float, float] = (2.0, 14.0)
     launchers: int = 2
     hosts: int = 200
     stock: int = 5
@@ -118,7 +120,8 @@ class RealSoak:
     async def _soak(self) -> None:
         settings, farm = self._settings, self.farm
         clients = [await farm.client() for _ in range(3)]
-        zuuls = Zuuls(self._reactor, clients, settings.rate, int(settings.rate * 15), settings.seed)
+        most = int(settings.rate * (settings.job[1] + 1))
+        zuuls = Zuuls(self._reactor, clients, settings.rate, most, settings.job, settings.seed)
         self.zuuls = zuuls
         self._keep(zuuls.run())
         for member in farm.members:

@@ -23,8 +23,6 @@ WISHES: tuple[tuple[tuple[str, ...], float], ...] = (
 )
 CANCELLED = 0.03
 """The share of requests that is withdrawn while it waits."""
-SECONDS = (2.0, 14.0)
-"""How long a job takes."""
 PATIENCE = 120.0
 """Seconds for an answer."""
 
@@ -33,18 +31,27 @@ class Zuuls:
     """Begin a job at regular times, as long as not too many are under way.
 
     :param rate: jobs a second.
+    :param most: that are under way at a time.
+    :param job: between how many and how many seconds one takes.
     :ivar ended: how many ended how.
     :ivar faults: what no client could work with.
     """
 
     def __init__(
-        self, reactor: Any, clients: list[ZookeeperClient], rate: float, most: int, seed: int
+        self,
+        reactor: Any,
+        clients: list[ZookeeperClient],
+        rate: float,
+        most: int,
+        job: tuple[float, float],
+        seed: int,
     ) -> None:
         self._reactor = reactor
         self._random = Random(seed)
         ledger = Ledger()
         self._requesters = [Requester(client, ledger, "soak") for client in clients]
         self._rate = rate
+        self._job_seconds = job
         self._most = most
         self._tasks: set[Deferred[None]] = set()
         self._stopping = False
@@ -99,7 +106,7 @@ class Zuuls:
         except Fault:
             await requester.withdraw(request_id)
             raise
-        await requester.use(held, self._random.uniform(*SECONDS))
+        await requester.use(held, self._random.uniform(*self._job_seconds))
         await requester.give_back(held)
         return "served"
 

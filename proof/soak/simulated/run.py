@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable
@@ -46,7 +47,7 @@ _ELSEWHERE = ("nodes", "requests", "requests-lock")
 _WORDS = """\
 Two launchers in memory, put together as in production but for HTTP; {static} static slots and
 {clouds} clouds with room for {servers} servers each; {requests:,} requests an hour all the time, of
-tenants that use what they get for 10 minutes on the average; 3 % of them are withdrawn, and 3 % of
+tenants that use what they get for {job:g} s on the average; 3 % of them are withdrawn, and 3 % of
 what the clouds are asked for goes wrong.  A new configuration every {reload:g} s, a connection cut
 every {cut:g} s, a session ended every {expire:g} s; the second launcher is stopped every
 {restart:g} s and started again, every third time after it hung until its session had ended; the
@@ -93,6 +94,8 @@ class SimulatedSoak:
     def run(self) -> Part:
         """Let it pass; what was found."""
         globalLogPublisher.addObserver(self)
+        # What was there before is not looked at time and again.
+        gc.freeze()
         try:
             began = time.process_time()
             world = World(self._load, self._seed)
@@ -109,6 +112,7 @@ class SimulatedSoak:
             facts = self._facts(world)
             world.stop()
         finally:
+            gc.unfreeze()
             globalLogPublisher.removeObserver(self)
         failures = [str(each) for each in world.users.failures[:100]]
         words = _WORDS.format(**attrs.asdict(self._load))

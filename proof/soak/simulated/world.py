@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from math import log
 from random import Random
 from typing import Any, cast
 
@@ -36,6 +37,7 @@ class Load:
     :ivar static: slots of static hosts.
     :ivar clouds: how many; each has room for ``servers``.
     :ivar requests: in an hour.
+    :ivar job: how long nodes are used, on the average.
     :ivar restart: between two ends of the second launcher; every third time it hangs until its
         session has ended.  The first one lives from the beginning to the end.
     """
@@ -43,7 +45,8 @@ class Load:
     static: int = 2000
     clouds: int = 4
     servers: int = 240
-    requests: int = 3000
+    requests: int = 1000
+    job: float = 680.0
     reload: float = 600.0
     cut: float = 900.0
     expire: float = 2700.0
@@ -65,6 +68,7 @@ class World:
         self.inspector = self.zookeeper.inspector
         self.done: Counter[str] = Counter()
         self._configurations = 0
+        self._over = False
         self.clouds: dict[str, MemoryCloud] = {
             f"cloud-{number}": self._cloud() for number in range(load.clouds)
         }
@@ -141,19 +145,22 @@ class World:
 
     def _every(self, seconds: float, act: Any) -> None:
         def again() -> None:
-            self.clock.callLater(seconds, again)
-            act()
+            if not self._over:
+                self.clock.callLater(seconds, again)
+                act()
 
         self.clock.callLater(seconds, again)
 
     def _ask(self) -> None:
+        if self._over:
+            return
         random = self._random
         self.clock.callLater(random.expovariate(self.load.requests / 3600), self._ask)
         label = "static"
         if random.random() >= 0.6:
             label = _drawn(random, LABELS[:3])
         size = _drawn(random, SIZES)
-        seconds = min(3600.0, random.lognormvariate(6.2, 0.8))
+        seconds = min(3600.0, random.lognormvariate(log(self.load.job) - 0.8**2 / 2, 0.8))
         tenant = f"tenant-{random.randrange(TENANTS)}"
         self.users.ask(Wish((label,) * size, tenant, seconds))
 
@@ -210,7 +217,8 @@ class World:
         return launcher.stop().addCallback(stopped)
 
     def stop(self) -> None:
-        """End all launchers."""
+        """Ask no more, and end all launchers."""
+        self._over = True
         for launcher in self.launchers.values():
             self._stop(launcher)
         self.launchers = {}
