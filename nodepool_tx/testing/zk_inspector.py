@@ -66,6 +66,13 @@ class Inspector:
         """Answer the client's credentials with no from its next connection on."""
         self._links[client].refused = True
 
+    def forget(self, client: MemoryClient) -> None:
+        """Drop a client that is closed, or that nobody will use any more.
+
+        Without that each client is kept, which a simulation of long times would see.
+        """
+        del self._links[client]
+
     # -- staging ---------------------------------------------------------
 
     def fail_next(
@@ -222,6 +229,16 @@ class Inspector:
     def requests(self) -> Counter[str]:
         """How many requests of each kind were carried out; may be cleared."""
         return self._server.requests
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions the server keeps."""
+        return len(self._server.sessions)
+
+    @property
+    def all_ephemerals(self) -> int:
+        """How many znodes go with one or other session."""
+        return sum(map(len, self._server.tree.ephemerals.values()))
 
     @property
     def watches(self) -> int:

@@ -186,6 +186,22 @@ class ConnectionTests(MemoryZookeeperTestCase):
         self.assertEqual({event.kind for event in seen}, {WatchKind.DELETED})
         self.assertEqual(len(seen), 3)
 
+    def test_what_is_kept(self) -> None:
+        """Sessions and ephemerals are counted as long as they last, clients until forgotten."""
+        client, other = self.connected(), self.connected()
+        client.create("/a", ephemeral=True)
+        client.create("/b", ephemeral=True)
+        other.create("/c")
+        self.settle()
+        self.assertEqual((self.inspector.sessions, self.inspector.all_ephemerals), (2, 2))
+        client.close()
+        self.settle()
+        self.assertEqual((self.inspector.sessions, self.inspector.all_ephemerals), (1, 0))
+        self.inspector.forget(client)
+        with self.assertRaises(KeyError):
+            self.inspector.cut(client)
+        self.assertEqual(self.inspector.observers(other), 0)
+
     def test_nothing_is_delivered_over_a_broken_connection(self) -> None:
         """An event under way when the connection breaks is lost, a one-shot watch is not."""
         client = self.connected()
