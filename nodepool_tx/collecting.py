@@ -46,6 +46,8 @@ YOUNG = (2_000, 5)
 DUE, GROWN = 4, 4_000_000
 #: How many bytes the process may have grown by since the last one until it is made in any case.
 OVERDUE = 100_000_000
+#: Seconds for which one that has grown may go on being busy: at a steady load it always is.
+BUSY = 300.0
 #: Collections of all objects take at most this share of the time.
 SHARE = 0.01
 #: Never, by itself.
@@ -98,6 +100,7 @@ class Collector(Service):
         self._not_before = 0.0
         self._grown_from = 0
         self._quiet = 0
+        self._small_at = 0.0
         self._thresholds = gc.get_threshold()
         self._loop: LoopingCall | None = None
 
@@ -108,6 +111,7 @@ class Collector(Service):
         gc.set_threshold(*YOUNG, _NEVER)
         self._used = self._cpu_time()
         self._grown_from = self._memory()
+        self._small_at = self._clock.seconds()
         self._expected = self._clock.seconds() + INTERVAL
         self._loop = LoopingCall(self._look)
         self._loop.clock = self._clock
@@ -132,8 +136,11 @@ class Collector(Service):
         # What it gave back is not a growth to come.
         self._grown_from = min(self._grown_from, memory)
         grown = memory - self._grown_from
+        if grown < GROWN:
+            self._small_at = now
         due = gc.get_count()[2] >= DUE or grown >= GROWN
-        if grown >= OVERDUE or (due and self._quiet >= QUIET and now >= self._not_before):
+        free = self._quiet >= QUIET or now - self._small_at >= BUSY
+        if grown >= OVERDUE or (due and free and now >= self._not_before):
             self._collect()
 
     def _collect(self) -> None:
@@ -143,5 +150,6 @@ class Collector(Service):
         took = self._cpu_time() - before
         self._used += took
         self._grown_from = self._memory()
-        self._not_before = self._clock.seconds() + took / SHARE
+        self._small_at = self._clock.seconds()
+        self._not_before = self._small_at + took / SHARE
         self._log.debug("{found} objects of garbage found in {took:.3f} s", found=found, took=took)

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nodepool_tx import collecting
 from nodepool_tx.collecting import (
+    BUSY,
     DUE,
     GROWN,
     IDLE,
@@ -120,6 +121,20 @@ class CollectorTests(SynchronousTestCase):
         self.memory += 1
         self.assertEqual(self.go_on(busy=True), 1)
         self.memory += OVERDUE - 1
+        self.assertEqual(self.go_on(busy=True), 1)
+
+    def test_always_busy(self) -> None:
+        """A process that is never idle is not left with what it has grown by, for minutes."""
+        self.interpreter.younger = 100 * DUE
+        for _ in range(int(BUSY / INTERVAL)):
+            self.assertEqual(self.go_on(busy=True), 0)
+        self.memory += GROWN
+        for _ in range(int(BUSY / INTERVAL) - 1):
+            self.assertEqual(self.go_on(busy=True), 0)
+        self.assertEqual(self.go_on(busy=True), 1)
+        self.assertEqual(self.given_back, 1)
+        # Counted anew from then on.
+        self.memory += GROWN
         self.assertEqual(self.go_on(busy=True), 1)
 
     def test_shrinking(self) -> None:
