@@ -22,7 +22,8 @@ from proof.soak.verdict import Limit
 __all__ = ["RealSoak", "Settings", "limits"]
 
 _PER_LAUNCHER = {
-    "memory": Limit(0.03, 2**20, "bytes"),
+    # Garbage of a process that is never idle may wait for five minutes.
+    "memory": Limit(0.05, 2**20, "bytes"),
     "open files": Limit(0.05, 3),
     "sockets": Limit(0.05, 3),
     "threads": Limit(0.0, 1),
