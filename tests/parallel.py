@@ -15,8 +15,24 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 _OPENSTACK = "tests/functional/openstack/"
-#: Folders whose tests wait for servers, those that take longest first.
-_LONG = (_OPENSTACK, "tests/functional/", "tests/interop/", "tests/proof/", "tests/property/")
+#: Where tests take long, those that take longest first.
+_LONG = (
+    _OPENSTACK,
+    "tests/proof/chaos/test_faults_",
+    "tests/proof/chaos/",
+    "tests/proof/",
+    "tests/interop/test_migration",
+    "tests/interop/test_zuul_load",
+    "tests/functional/test_launcher_connection",
+    "tests/functional/test_cli",
+    "tests/interop/",
+    "tests/functional/",
+    "tests/property/",
+    "tests/test_reload_property",
+    "tests/providers/",
+    "tests/config/",
+    "tests/pools/",
+)
 
 
 class _ByFile(LoadFileScheduling):  # type: ignore[misc]
@@ -36,7 +52,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def rank(item: pytest.Item) -> int:
-        matching = (i for i, folder in enumerate(_LONG) if item.nodeid.startswith(folder))
+        matching = (i for i, start in enumerate(_LONG) if item.nodeid.startswith(start))
         return next(matching, len(_LONG))
 
     items.sort(key=rank)
