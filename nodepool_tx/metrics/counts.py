@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from nodepool_tx.metrics.ages import Ages
@@ -102,17 +103,17 @@ class Counts:
     def _count_node(self, node: Node | None, sign: int) -> None:
         if node is None:
             return
-        provider, pool, state = node.provider or "", node.pool or "", node.state.value
-        _add(self._pools, PoolKey(provider, pool, state), sign)
-        for label in node.type:
-            _add(self._labels, LabelKey(provider, pool, label, state), sign)
+        of_pool, by_label = _keys(node.provider or "", node.pool or "", node.type, node.state.value)
+        _add(self._pools, of_pool, sign)
+        for key in by_label:
+            _add(self._labels, key, sign)
 
     def _count_request(self, request: NodeRequest | None, sign: int) -> None:
         if request is None:
             return
         state = request.state.value
         _add(self._requests, state, sign)
-        _add(self._wishes, tuple(sorted(set(request.node_types))), sign)
+        _add(self._wishes, _wish(request.node_types), sign)
         made = request.created_time
         ages = self.ages.setdefault(state, Ages())
         (ages.add if sign > 0 else ages.remove)(request.state_time if made is None else made)
@@ -125,7 +126,24 @@ def _place(node: Node | None) -> tuple[object, ...]:
     return () if node is None else (node.provider, node.pool, node.state, node.type)
 
 
+@lru_cache(maxsize=1000)
+def _wish(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """In alphabetical order and each once."""
+    return tuple(sorted(set(labels)))
+
+
+@lru_cache(maxsize=1000)
+def _keys(
+    provider: str, pool: str, labels: tuple[str, ...], state: str
+) -> tuple[PoolKey, tuple[LabelKey, ...]]:
+    """Under which keys a node counts; the same objects for all that are alike."""
+    by_label = tuple(LabelKey(provider, pool, label, state) for label in labels)
+    return PoolKey(provider, pool, state), by_label
+
+
 def _add(counter: Counter[K], key: K, sign: int) -> None:
-    counter[key] += sign
-    if not counter[key]:
+    count = counter[key] + sign
+    if count:
+        counter[key] = count
+    else:
         del counter[key]

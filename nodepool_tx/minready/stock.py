@@ -128,7 +128,7 @@ class Stock:
     def _count(self, node_id: str) -> set[str]:
         """Count a node anew; returns the labels for which that made a difference."""
         before, now = self._counted.get(node_id), self._counted_as(node_id)
-        if before == now:
+        if before is now or before == now:
             return set()
         if before is not None:
             del self._counted[node_id]

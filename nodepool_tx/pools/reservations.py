@@ -290,9 +290,11 @@ class Reservations:
                 awaiting.settle(change.node_id)
         if change.before is None or change.before is change.after:
             return
+        before, held = _counted(change.before), _held(change.before) != _held(change.after)
         after = _counted(change.after)
-        held = _held(change.before) != _held(change.after)
-        for account, amounts in _counted(change.before).items():
+        if before == after and not held:
+            return
+        for account, amounts in before.items():
             now = after.get(account, _NOTHING)
             freed = [r for r, amount in amounts.items() if now.get(r, 0) < amount or held]
             if freed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from nodepool_tx.model import Node, NodeRequest
+from nodepool_tx.model import Node, NodeRequest, NodeState
 from nodepool_tx.store.nodes import NodeChange
 from nodepool_tx.store.requests import RequestChange
 from nodepool_tx.store.store import Store
@@ -40,7 +40,7 @@ class Tally:
         return _present(self._requests)
 
     def _on_node(self, change: NodeChange) -> None:
-        if change.before is not change.after:
+        if _place(change.before) != _place(change.after):
             self._count(change.before, -1)
             self._count(change.after, 1)
 
@@ -52,16 +52,24 @@ class Tally:
     def _count(self, node: Node | None, sign: int) -> None:
         if node is None:
             return
-        self._nodes[node.state.value] += sign
+        state = node.state.value
+        self._nodes[state] += sign
         if node.provider:
             of_provider = self._by_provider.setdefault(node.provider, Counter())
-            of_provider[node.state.value] += sign
-            if not any(of_provider.values()):
-                del self._by_provider[node.provider]
+            of_provider[state] += sign
+            if not of_provider[state]:
+                del of_provider[state]
+                if not of_provider:
+                    del self._by_provider[node.provider]
 
     def _count_request(self, request: NodeRequest | None, sign: int) -> None:
         if request is not None:
             self._requests[request.state.value] += sign
+
+
+def _place(node: Node | None) -> tuple[NodeState, str | None] | None:
+    """Where a node is counted."""
+    return None if node is None else (node.state, node.provider)
 
 
 def _present(counts: Mapping[str, int]) -> dict[str, int]:

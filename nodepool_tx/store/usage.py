@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import attrs
@@ -30,6 +31,7 @@ LEAVING = frozenset(
 
 Amounts = Mapping[str, float]
 _NOTHING: Amounts = {}
+_ONE: Amounts = {"instances": 1}
 
 
 class Account(NamedTuple):
@@ -65,18 +67,24 @@ def resources_of(node: Node) -> Amounts:
 
     A node whose driver recorded nothing (every static one) is one instance.
     """
-    return node.resources or {"instances": 1}
+    return node.resources or _ONE
 
 
 def accounts_of(node: Node) -> tuple[Account, ...]:
     """Where a node counts."""
+    return _accounts(node.provider, node.pool, node.tenant_name)
+
+
+@lru_cache(maxsize=1000)
+def _accounts(provider: str | None, pool: str | None, tenant: str | None) -> tuple[Account, ...]:
+    """The same object for all nodes that are alike."""
     found: list[Account] = []
-    if node.provider:
-        found.append(Account.of_provider(node.provider))
-        if node.pool:
-            found.append(Account.of_pool(node.provider, node.pool))
-    if node.tenant_name:
-        found.append(Account.of_tenant(node.tenant_name))
+    if provider:
+        found.append(Account.of_provider(provider))
+        if pool:
+            found.append(Account.of_pool(provider, pool))
+    if tenant:
+        found.append(Account.of_tenant(tenant))
     return tuple(found)
 
 
