@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from proof.model.configurations import CHANGES
+from proof.model.configurations import CHANGES, SERVED
 from proof.model.explore import Model, Verdict, explore
 from proof.model.handing_out import HandingOut
 from proof.model.reloading import Reloading
+from proof.model.serving import Serving
 from proof.model.taking import Taking
 
 __all__ = ["FULL", "QUICK", "main"]
@@ -33,6 +34,13 @@ def _reloads(sizes: str, **values: Any) -> list[Entry]:
     return [entry(change) for change in CHANGES]
 
 
+def _serving(sizes: str, **values: Any) -> list[Entry]:
+    def entry(change: str) -> Entry:
+        return (sizes, lambda: Serving(change, **values))
+
+    return [entry(change) for change in SERVED]
+
+
 _TWO = "2 launchers, 2 nodes, 2 requests"
 
 #: A few seconds altogether: what is searched with every change.
@@ -42,6 +50,7 @@ QUICK: list[Entry] = [
     ("1 launcher, 2 nodes, 2 requests", lambda: Taking(launchers=1, losses=0)),
     *_reloads("1 launcher, a job, a failed successor", launchers=1, losses=0, failures=1),
     *_reloads("2 launchers, no job", users=0, losses=0),
+    *_serving("2 launchers, a request, each reloaded, a session lost", wants=(1,)),
 ]
 
 FULL: list[Entry] = [
@@ -49,7 +58,15 @@ FULL: list[Entry] = [
         f"{_TWO}, a session lost, a crash, a priority changed",
         lambda: HandingOut(revisions=1),
     ),
-    (_TWO, lambda: Taking(losses=0)),
+    *_serving(
+        "2 launchers, 2 nodes, requests for one and for two, each reloaded, a session lost",
+        wants=(1, 2),
+    ),
+    *_serving(
+        f"{_TWO} for one each, none cancelled, each reloaded, a session lost",
+        patient=True,
+    ),
+    (f"{_TWO}, a session lost", Taking),
     (
         "2 launchers, 2 nodes, a request for two, late tables",
         lambda: Taking(wants=(2,), losses=0, joins_late=True),
@@ -76,6 +93,9 @@ FULL: list[Entry] = [
     *_reloads("1 launcher, 2 jobs, a failed successor", launchers=1, users=2, losses=0, failures=1),
 ]
 
+#: Seconds between two lines about one search.
+_TELL_EVERY = 15.0
+
 _HEAD = (
     "| model | sizes | states | transitions | depth | CPU s | verdict |",
     "|---|---|---:|---:|---:|---:|---|",
@@ -90,6 +110,21 @@ def _row(sizes: str, verdict: Verdict, seconds: float) -> str:
     )
 
 
+class _Progress:
+    """Says every now and then how far a search is, to whoever waits for it."""
+
+    def __init__(self, sizes: str) -> None:
+        self._sizes = sizes
+        self._told = time.monotonic()
+
+    def __call__(self, searched: int, found: int) -> None:
+        now = time.monotonic()
+        if now - self._told >= _TELL_EVERY:
+            self._told = now
+            left = f"{searched:,} of {found:,} states that were found"
+            print(f"  {self._sizes}: {left}", file=sys.stderr, flush=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Search; returns what the process exits with."""
     parser = argparse.ArgumentParser(prog="python -m proof.model", description=__doc__)
@@ -102,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("\n".join(rows), flush=True)
     for sizes, make in QUICK if options.quick else FULL:
         began = time.process_time()
-        verdict = explore(make())
+        verdict = explore(make(), progress=_Progress(sizes))
         rows.append(_row(sizes, verdict, time.process_time() - began))
         print(rows[-1], flush=True)
         if not verdict.holds:

@@ -17,7 +17,7 @@ from nodepool_tx.store.codec import decode_node, decode_request
 from proof.model.explore import Model
 from proof.model.zookeeper import Tree
 
-__all__ = ["View", "first_strange", "view_of", "view_of_tree"]
+__all__ = ["View", "first_strange", "reached", "view_of", "view_of_tree"]
 
 S = TypeVar("S")
 
@@ -84,7 +84,7 @@ def first_strange(
 
     The first may be anywhere in the model.
     """
-    everything = _reached(model, model.initial(), lambda state: True)
+    everything = reached(model, model.initial())
     now = {state for state in everything if view_of_tree(tree_of(state)) == recorded[0]}
     if not now:
         return 0
@@ -92,7 +92,7 @@ def first_strange(
         before = recorded[number - 1]
         if view == before:
             continue
-        still = _reached(model, now, _looks_like(before, tree_of))
+        still = reached(model, now, _looks_like(before, tree_of))
         now = {
             step.after
             for state in still
@@ -108,7 +108,9 @@ def _looks_like(view: View, tree_of: Callable[[Any], Tree]) -> Callable[[Any], b
     return lambda state: view_of_tree(tree_of(state)) == view
 
 
-def _reached(model: Model[S], start: Iterable[S], within: Callable[[S], bool]) -> set[S]:
+def reached(
+    model: Model[S], start: Iterable[S], within: Callable[[S], bool] = lambda state: True
+) -> set[S]:
     """What can be reached without leaving what is allowed."""
     found = set(start)
     pending = list(found)

@@ -12,6 +12,7 @@ from proof.model.explore import Model
 from proof.model.handing_out import Flight, HandingOut, Mutation
 from proof.model.reloading import Reloading
 from proof.model.seen import Operations
+from proof.model.serving import Serving
 from proof.model.taking import Taking
 
 __all__ = ["MUTANTS"]
@@ -89,5 +90,17 @@ MUTANTS: dict[str, Callable[[], Model[Any]]] = {
     ),
     "static changes do not prove who is the owner": lambda: Reloading(
         losses=0, usurpers=1, fenced=False
+    ),
+    "a reload changes a node that was promised meanwhile": lambda: Serving(
+        "a node changed", wants=(1,), mutation=_unversioned
+    ),
+    "a reload removes a node that was promised meanwhile": lambda: Serving(
+        "a node removed", losses=0, mutation=_unversioned
+    ),
+    "the successor begins while the old service writes": lambda: Serving(
+        wants=(1,), waits_for_idle=False
+    ),
+    "a service does not know what the reload brought": lambda: Serving(
+        "a node added", wants=(2,), patient=True, knows_new=False
     ),
 }

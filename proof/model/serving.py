@@ -133,7 +133,7 @@ class Serving:
     :param patient: clients never cancel, so every request has to be served.
     :param late_gives: any time may pass between deciding to hand out and doing so.
     :param waits_for_idle: false: the successor begins at once.
-    :param checks_configured: false: a service hands out what it does not know.
+    :param knows_new: false: a successor hands out what its old service knew.
     :param mutation: changes what is sent about machines.
     """
 
@@ -147,6 +147,7 @@ class Serving:
         patient: bool = False,
         late_gives: bool = False,
         waits_for_idle: bool = True,
+        knows_new: bool = True,
         mutation: Callable[[Operations], Operations] = lambda operations: operations,
         name: str = "",
     ) -> None:
@@ -162,6 +163,7 @@ class Serving:
         self._patient = patient
         self._late_gives = late_gives
         self._waits_for_idle = waits_for_idle
+        self._knows_new = knows_new
         self._mutation = mutation
         self._trees: dict[Tree, Tree] = {}
 
@@ -196,8 +198,6 @@ class Serving:
                 yield self._after(f"{who} {words}", state, launcher.session, then, tree)
             if state.losses:
                 yield self._after_loss(state, launcher)
-            if self._late_gives:
-                continue
             for words, tree in self._at_once(state, launcher):
                 if tree not in given:
                     given.add(tree)
@@ -316,7 +316,7 @@ class Serving:
         """What the pool may give, of the machines that the service knows (``HandOut.check``)."""
         busy = {flight.subject for flight in service.flights}
         reserved = frozenset(node_id for f in _flights(launcher) for node_id in f.nodes)
-        known = self._known[service.config]
+        known = self._known[service.config if self._knows_new else 0]
         for request_id in tree.below(paths.REQUESTS):
             if request_id in busy:
                 continue
@@ -328,7 +328,7 @@ class Serving:
     def _at_once(self, state: State, launcher: Launcher) -> Iterator[tuple[str, Tree]]:
         """What is decided and done in one step."""
         service = launcher.services[0]
-        if service.working:
+        if service.working and not self._late_gives:
             for flight in self._hand_outs(state.tree, launcher, service):
                 tree = self._landed(state.tree, launcher, flight)
                 if tree is not None:

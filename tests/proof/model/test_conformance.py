@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -11,10 +11,11 @@ from nodepool_tx.config.frozen import FrozenMapping
 from nodepool_tx.config.schema import Config, StaticProvider
 from nodepool_tx.model import NodeState
 from nodepool_tx.store import paths
-from proof.model.configurations import CHANGES, config_of
+from proof.model.configurations import CHANGES, SERVED, config_of
 from proof.model.conformance import View, first_strange, view_of
 from proof.model.handing_out import HandingOut
 from proof.model.reloading import Reloading
+from proof.model.serving import Serving
 from tests.launcher_world import World
 
 
@@ -45,18 +46,29 @@ class Recording(World):
         self.settle()
         return result
 
-    def serve(self, *labels: str) -> None:
-        """Ask for nodes, use them and give them back."""
+    def serve(self, *labels: str, then: Mapping[str, Callable[[], None]] | None = None) -> None:
+        """Ask for nodes, use them and give them back.
+
+        :param then: what else is done, by what has just happened.
+        """
+        also = {"asked": _nothing, "promised": _nothing, "in-use": _nothing, **(then or {})}
         request_id = self.do(self.request, *labels)
+        also["asked"]()
         nodes = self.requests()[request_id].nodes
+        also["promised"]()
         contenders = [self.do(self.lock, node_id) for node_id in nodes]
         self.do(self.inspector.delete, paths.request(request_id))
         for state in (NodeState.IN_USE, NodeState.USED):
             for node_id in nodes:
                 self.do(self.change_node, node_id, state=state)
+            if state is NodeState.IN_USE:
+                also["in-use"]()
         for contender in contenders:
             self.do(self.inspector.delete, contender)
         self.wait(5.0)
+
+
+def _nothing() -> None: ...
 
 
 def _tree(state: Any) -> Any:
@@ -139,3 +151,35 @@ class ReloadingTests(SynchronousTestCase):
     def test_nothing(self) -> None:
         """One that changes nothing but the order changes nothing in ZooKeeper."""
         self.assertEqual(len(self.follow("nothing changed").views), 1)
+
+
+class ServingTests(SynchronousTestCase):
+    def follow(self, change: str, *labels: str, at: str) -> Recording:
+        """Serve a request, with the reload when the job has come to this point."""
+        old, new = SERVED[change]
+        recording = Recording(("a", "b"), old)
+        self.addCleanup(recording.close)
+
+        def reload() -> None:
+            recording.process.reloader.apply(_configuration(new))
+            recording.settle()
+
+        recording.serve(*labels, then={at: reload})
+        self.assertEqual(recording.process.reloader.config, _configuration(new))
+        model = Serving(change, launchers=1, wants=(len(labels),), losses=0)
+        self.assertIsNone(first_strange(model, _tree, recording.views))
+        return recording
+
+    def test_promised(self) -> None:
+        """A reload that changes nodes which are promised is a path of the model."""
+        self.assertGreater(len(self.follow("a label added", "x", "x", at="promised").views), 10)
+
+    def test_in_use(self) -> None:
+        """So is one that takes a node away which is in use."""
+        recording = self.follow("a node removed", "x", "x", at="in-use")
+        self.assertEqual(len(recording.nodes()), 1)
+
+    def test_waiting(self) -> None:
+        """So is one that brings the node for which a request waits."""
+        recording = self.follow("a node added", "x", "x", at="asked")
+        self.assertEqual(len(recording.nodes()), 2)

@@ -8,9 +8,15 @@ from typing import Any, NamedTuple
 import pytest
 
 from proof.model.__main__ import QUICK, Entry, main
+from proof.model.configurations import SERVED
+from proof.model.conformance import reached
 from proof.model.explore import Step, explore
 from proof.model.handing_out import HandingOut
+from proof.model.mirror import mirrored
 from proof.model.mutants import MUTANTS
+from proof.model.serving import Serving
+from proof.model.taking import Taking
+from proof.model.zookeeper import Tree, versionless
 
 
 @pytest.mark.parametrize("entry", QUICK, ids=lambda entry: entry[0])
@@ -26,7 +32,8 @@ def test_mutant_is_found(what: str) -> None:
     """A launcher that is wrong in one way is found out, with the way that leads there."""
     verdict = explore(MUTANTS[what](), most=100_000)
     assert verdict.problem
-    assert verdict.trace
+    # The way to what never ends well from the start is empty.
+    assert verdict.trace or not verdict.good_ends
 
 
 def test_reductions_lose_nothing() -> None:
@@ -37,6 +44,36 @@ def test_reductions_lose_nothing() -> None:
     assert reduced.holds
     assert whole.holds
     assert whole.states > reduced.states
+
+
+@pytest.mark.parametrize("wants", [(1,), (2,)])
+def test_mirror_loses_nothing(wants: tuple[int, ...]) -> None:
+    """Without mirror images and versions the same trees are reached, but for names."""
+    reduced, whole = _trees(Taking(wants=wants)), _trees(Taking(wants=wants, reduced=False))
+    assert reduced < whole
+    assert _and_mirrored(reduced) == _and_mirrored(whole)
+
+
+def _trees(model: Taking) -> set[Tree]:
+    return {versionless(state.tree) for state in reached(model, model.initial())}
+
+
+def _and_mirrored(trees: set[Tree]) -> set[Tree]:
+    return trees | {mirrored(tree) for tree in trees}
+
+
+@pytest.mark.parametrize("change", SERVED)
+def test_giving_at_once_loses_nothing(change: str) -> None:
+    """Hand-outs that are decided and done in one step lead everywhere that late ones do."""
+    small: dict[str, Any] = {"wants": (1,)}
+    at_once, late = Serving(change, **small), Serving(change, **small, late_gives=True)
+    assert _seen_in(at_once) == _seen_in(late)
+    assert explore(late).holds
+
+
+def _seen_in(model: Serving) -> set[object]:
+    """What there is and how far everybody outside the launchers is."""
+    return {(s.tree, s.clients, s.losses) for s in reached(model, model.initial())}
 
 
 class Counter(NamedTuple):
