@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import signal
 import subprocess
 import time
@@ -377,13 +378,20 @@ class HealthyFarm(CheckScene):
 
     @asynchronous
     async def test_ten_thousand_nodes(self) -> None:
-        """Are looked at in less than five seconds, if the machine has nothing else to do."""
+        """Are looked at in less than five seconds of the command's processor time."""
+
+        def spent() -> float:
+            """By children that have ended: launchers and servers here have not."""
+            usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+            return usage.ru_utime + usage.ru_stime
+
         machines = [host(f"fake-{n}", "small", jobs=100) for n in range(100)]
         farm = configuration(provider("rack", *machines))
         launcher = await self.serving(self.at_server(farm))
         took = []
         for _ in range(3):
-            began = time.monotonic()
+            before = spent()
             self.assertEqual(await self.check(launcher, code=0), [])
-            took.append(time.monotonic() - began)
+            took.append(spent() - before)
+        print(f"took {took}")
         self.assertLess(min(took), 5)
