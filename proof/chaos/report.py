@@ -112,14 +112,14 @@ def _row(run: Mapping[str, Any]) -> str:
 
 
 def _found(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What was wrong in which run, and why."""
-    bad = [run for run in runs if run["violations"]]
+    """What was wrong in which run, and why; also what was remarkable without being wrong."""
+    bad = [run for run in runs if run["violations"] or run.get("verdict")]
     if not bad:
         return
     yield "\n## Violations, and what was behind them\n\n"
     yield "| Run | Seed | First violation | In all | Verdict |\n|---|--:|---|--:|---|\n"
     for run in bad:
-        first = run["violations"][0].replace("|", "\\|")
+        first = next(iter(run["violations"]), "none").replace("|", "\\|")
         verdict = run.get("verdict") or "nobody has looked into it yet"
         count = len(run["violations"])
         yield f"| {run['date']} | {run['seed']} | {first} | {count} | {verdict} |\n"

@@ -67,10 +67,14 @@ def test_violations_are_told_with_what_was_behind_them(tmp_path: pathlib.Path) -
     """A run in which rules were broken is there with the first, their number and the verdict."""
     append(tmp_path, attrs.evolve(RUN, seed=8, violations=["lock: a|b", "more"], verdict="mended"))
     append(tmp_path, attrs.evolve(RUN, seed=9, violations=["rest: words"]))
+    append(tmp_path, attrs.evolve(RUN, seed=10, verdict="helped by hand"))
+    append(tmp_path, attrs.evolve(RUN, seed=11))
     path = tmp_path / "chaos.json"
     page = (tmp_path / "chaos.md").read_text()
     assert f"| {RUN.date} | 8 | lock: a\\|b | 2 | mended |" in page
     assert f"| {RUN.date} | 9 | rest: words | 1 | nobody has looked into it yet |" in page
+    assert f"| {RUN.date} | 10 | none | 0 | helped by hand |" in page
+    assert f"| {RUN.date} | 11 | none" not in page
     runs = json.loads(path.read_text())
     runs[1]["verdict"] = "the instrument"
     path.write_text(json.dumps(runs))
