@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +56,7 @@ QUICK: list[Entry] = [
 ]
 
 FULL: list[Entry] = [
-    (
-        f"{_TWO}, a session lost, a crash, a priority changed",
-        lambda: HandingOut(revisions=1),
-    ),
+    (f"{_TWO}, a session lost", Taking),
     *_serving(
         "2 launchers, 2 nodes, requests for one and for two, each reloaded, a session lost",
         wants=(1, 2),
@@ -66,7 +65,10 @@ FULL: list[Entry] = [
         f"{_TWO} for one each, none cancelled, each reloaded, a session lost",
         patient=True,
     ),
-    (f"{_TWO}, a session lost", Taking),
+    (
+        f"{_TWO}, a session lost, a crash, a priority changed",
+        lambda: HandingOut(revisions=1),
+    ),
     (
         "2 launchers, 2 nodes, a request for two, late tables",
         lambda: Taking(wants=(2,), losses=0, joins_late=True),
@@ -125,6 +127,25 @@ class _Progress:
             print(f"  {self._sizes}: {left}", file=sys.stderr, flush=True)
 
 
+def _search(quick: bool, number: int) -> tuple[str, Verdict]:
+    """One of the searches: its row in the table, and what it found."""
+    sizes, make = (QUICK if quick else FULL)[number]
+    began = time.process_time()
+    verdict = explore(make(), progress=_Progress(sizes))
+    return _row(sizes, verdict, time.process_time() - began), verdict
+
+
+def _searched(quick: bool, processes: int) -> Iterator[tuple[str, Verdict]]:
+    """All searches, in order."""
+    numbers = range(len(QUICK if quick else FULL))
+    search = partial(_search, quick)
+    if processes == 1:
+        yield from map(search, numbers)
+        return
+    with ProcessPoolExecutor(processes) as pool:
+        yield from pool.map(search, numbers)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Search; returns what the process exits with."""
     parser = argparse.ArgumentParser(prog="python -m proof.model", description=__doc__)
@@ -132,14 +153,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--results", action="store_true", help=f"write proof/results/{RESULTS.name}"
     )
+    parser.add_argument("--processes", type=int, default=1, help="searches at the same time")
     options = parser.parse_args(arguments)
     rows, failed = list(_HEAD), []
     print("\n".join(rows), flush=True)
-    for sizes, make in QUICK if options.quick else FULL:
-        began = time.process_time()
-        verdict = explore(make(), progress=_Progress(sizes))
-        rows.append(_row(sizes, verdict, time.process_time() - began))
-        print(rows[-1], flush=True)
+    for row, verdict in _searched(options.quick, options.processes):
+        rows.append(row)
+        print(row, flush=True)
         if not verdict.holds:
             failed.append(verdict)
     for verdict in failed:

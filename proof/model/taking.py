@@ -17,6 +17,8 @@ Design note: what is left out, and why nothing is lost
 - *A session that ends* takes the locks and leaves everything else: a process
   that has not heard of it goes on, and what it then sends, it sends with the
   session that comes next.  So what was decided before may arrive after.
+- *Handing out and the janitor*: decided and done in one step, as in
+  :mod:`proof.model.serving`.
 - *Two launchers alike*: see :mod:`proof.model.mirror`.  The numbers of launchers
   in a trace may be exchanged from one step to the next.
 - *Servers.*  The cloud makes what it is asked for, or fails, once; that there
@@ -114,8 +116,8 @@ class Taking:
         tables do not show as locked yet.
     :param looks: whether a launcher looks who is first in the queue of a lock.
     :param releases_first: it gives a request's lock up before it answers.
-    :param reduced: false: versions are kept and launchers told apart, which must
-        find the same.
+    :param reduced: false: versions are kept, launchers told apart, and any time may
+        pass before a hand-out that was decided is done, which must find the same.
     """
 
     def __init__(
@@ -217,10 +219,11 @@ class Taking:
         for job in launcher.jobs:
             for words, after, changes in self._of_job(state, launcher, job):
                 yield goes_on(words, job, after, **changes)
-        for words, job, tree in self._begins(state, launcher):
-            yield become(words, launcher._replace(jobs=(*launcher.jobs, job)), tree=tree)
+        for words, begun, tree in self._begins(state, launcher):
+            jobs = (*launcher.jobs, begun) if begun else launcher.jobs
+            yield become(words, launcher._replace(jobs=jobs), tree=tree)
 
-    def _begins(self, state: State, launcher: Launcher) -> Iterator[tuple[str, Job, Tree]]:
+    def _begins(self, state: State, launcher: Launcher) -> Iterator[tuple[str, Job | None, Tree]]:
         """What it may begin; one thing about each request and each node at a time."""
         tree = state.tree
         busy = {job.subject for job in launcher.jobs}
@@ -235,7 +238,9 @@ class Taking:
                 continue
             for ids, asks in fulfilments(tree, request_id, frozenset(), reserved):
                 job = Job("give", request_id, "once", nodes=ids, flight=asks, over=True)
-                yield f"decides: give {', '.join(ids)} to {request_id}", job, tree
+                yield from self._at_once(
+                    f"give {', '.join(ids)} to {request_id}", state, launcher, job
+                )
             lock = paths.request_lock(request_id)
             if tree.contenders(lock) and not self._joins_late:
                 continue
@@ -255,7 +260,18 @@ class Taking:
             for asks in janitor_changes(tree, frozenset(), reserved):
                 written = ", ".join(o.path for o in asks if o.kind == "set")
                 job = Job("janitor", "janitor", "once", flight=asks, over=True)
-                yield f"decides: put right {written}", job, tree
+                yield from self._at_once(f"put right {written}", state, launcher, job)
+
+    def _at_once(
+        self, words: str, state: State, launcher: Launcher, job: Job
+    ) -> Iterator[tuple[str, Job | None, Tree]]:
+        """One transaction, which could have been decided when it arrives; see the design note."""
+        if not self._reduced:
+            yield f"decides: {words}", job, state.tree
+            return
+        tree = self._landed(state.tree, launcher, job)
+        if tree is not None:
+            yield f"decides and has done: {words}", None, tree
 
     def _queues(
         self, state: State, launcher: Launcher, job: Job
