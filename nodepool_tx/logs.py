@@ -130,7 +130,7 @@ def _source(event: LogEvent) -> str:
 
 def _message(event: LogEvent) -> str:
     form = event.get("log_format")
-    if isinstance(form, str) and form and "(" not in form:
+    if isinstance(form, str) and form and "()" not in form:
         # Twisted's own way is slow, as it looks for what is to be called: there is nothing.
         try:
             return form.format_map(event)

@@ -67,6 +67,14 @@ class TextTests(LogTestCase):
         self.log.info("removed from {where}", where="10.0.0.1", node_id="1", provider="a")
         self.assertTrue(self.lines[0].endswith("  node_id=1 provider=a"), self.lines[0])
 
+    def test_what_is_to_be_called(self) -> None:
+        """A field with a call in it is called; parentheses alone are text."""
+        self.log.info("there are {count()} (of {all})", count=lambda: 3, all=4)
+        self.log.info("gone (was {number!r:>3})", number=7)
+        first, second = self.lines
+        self.assertTrue(first.endswith("] there are 3 (of 4)"), first)
+        self.assertTrue(second.endswith("] gone (was   7)"), second)
+
     def test_plural_field_is_another_field(self) -> None:
         """A message that names a list of nodes does not hide the node of the event."""
         self.log.info("one of {node_ids}", node_ids="1, 2", node_id="2")

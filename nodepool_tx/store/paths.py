@@ -9,6 +9,7 @@ all launchers.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 ROOT = "/nodepool"
@@ -89,7 +90,9 @@ def tenant(name: str) -> str:
     return f"{TENANTS}/{quote(name, safe='').replace('.', '%2E')}"
 
 
+@lru_cache(maxsize=10_000)
 def maintenance_of_host(name: str) -> str:
+    """Asked for whenever it matters whether a host is in service, which a job does often."""
     return f"{MAINTENANCE}/host-{quote(name, safe='')}"
 
 
