@@ -13,6 +13,9 @@ __all__ = ["SmallDisk"]
 #: Bytes; in memory, of which only as much is taken as is used.
 _ROOM = 512 * 1024 * 1024
 
+#: How often it is tried to make it as small as what is written to it all the time.
+_TRIES = 20
+
 
 class SmallDisk:
     """A tmpfs, which is full or not as we please.  Only for root.
@@ -48,9 +51,20 @@ class SmallDisk:
             raise
 
     def fill(self) -> None:
-        """Leave no room at all."""
-        stat = os.statvfs(self.directory)
-        self._mount((stat.f_blocks - stat.f_bfree) * stat.f_frsize, "remount")
+        """Leave no room at all.
+
+        :raises subprocess.CalledProcessError: it cannot be done.
+        """
+        for left in reversed(range(_TRIES)):
+            stat = os.statvfs(self.directory)
+            try:
+                self._mount((stat.f_blocks - stat.f_bfree) * stat.f_frsize, "remount")
+            except subprocess.CalledProcessError:
+                # It is made no smaller than what is on it, which may have become more just now.
+                if not left:
+                    raise
+            else:
+                return
 
     def empty(self) -> None:
         """Give the room back; a server that has ended for want of it stays ended."""
