@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from nodepool_tx.model import Node
 from nodepool_tx.store import paths
 from nodepool_tx.store.codec import decode_node, decode_request
 from proof.model.explore import Model
@@ -39,6 +40,10 @@ def view_of(znodes: Mapping[str, bytes]) -> View:
         if len(at) == 4 and at[2] == "nodes"
     }
 
+    def machine(node: Node) -> str | None:
+        """Where a node is, if that is known before it is made."""
+        return None if node.slot is None else node.hostname
+
     def whose(request_id: str | None) -> object:
         if not request_id:
             return None
@@ -47,7 +52,7 @@ def view_of(znodes: Mapping[str, bytes]) -> View:
 
     seen = frozenset(
         (
-            node.hostname,
+            machine(node),
             node.type,
             node.state,
             whose(node.allocated_to),
@@ -59,7 +64,7 @@ def view_of(znodes: Mapping[str, bytes]) -> View:
         (
             len(request.node_types),
             request.state,
-            tuple(nodes[node_id].hostname for node_id in request.nodes if node_id in nodes),
+            tuple(machine(nodes[node_id]) for node_id in request.nodes if node_id in nodes),
         )
         for request in requests.values()
     )

@@ -9,14 +9,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nodepool_tx.config.frozen import FrozenMapping
 from nodepool_tx.config.schema import Config, StaticProvider
-from nodepool_tx.model import NodeState
+from nodepool_tx.model import NodeRequest, NodeState, RequestState
 from nodepool_tx.store import paths
 from proof.model.configurations import CHANGES, SERVED, config_of
 from proof.model.conformance import View, first_strange, view_of
 from proof.model.handing_out import HandingOut
 from proof.model.reloading import Reloading
 from proof.model.serving import Serving
+from proof.model.taking import Taking
 from tests.launcher_world import World
+from tests.providers.cloud.world import World as CloudWorld
+from tests.providers.cloud.world import cloud_provider
 
 
 def _configuration(provider: StaticProvider) -> Config:
@@ -183,3 +186,86 @@ class ServingTests(SynchronousTestCase):
         """So is one that brings the node for which a request waits."""
         recording = self.follow("a node added", "x", "x", at="asked")
         self.assertEqual(len(recording.nodes()), 2)
+
+    def test_what_never_happens(self) -> None:
+        """A reload that takes a node away is no path of the model of one that keeps it."""
+        recording = self.follow("a node removed", "x", at="in-use")
+        model = Serving("a label added", launchers=1, wants=(1,), losses=0)
+        self.assertIsNotNone(first_strange(model, _tree, recording.views))
+
+
+class TakingTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.world = world = CloudWorld()
+        self.addCleanup(world.close)
+        world.launcher().provide(cloud_provider("x", name="rack"))
+        self.views: list[View] = []
+        world.inspector.after("*", lambda call: self.look(), times=None)
+        self.look()
+
+    def look(self) -> None:
+        view = view_of(self.world.inspector.dump("/nodepool"))
+        if not self.views or self.views[-1] != view:
+            self.views.append(view)
+
+    def do(self, action: Callable[..., Any], *arguments: Any, **values: Any) -> Any:
+        result = action(*arguments, **values)
+        self.look()
+        self.world.settle()
+        return result
+
+    def ask(self, *labels: str) -> str:
+        found: NodeRequest = self.do(self.world.request, *labels, state=RequestState.REQUESTED)
+        return found.id
+
+    def follow(self, labels: int) -> None:
+        model = Taking(stock=0, launchers=1, wants=(labels,), losses=0)
+        self.assertIsNone(first_strange(model, _tree, self.views))
+
+    def serve(self, *labels: str) -> None:
+        """Ask for nodes that have to be made, use them and give them back."""
+        world = self.world
+        request_id = self.ask(*labels)
+        world.wait(60.0)
+        nodes = list(world.nodes())
+        for node_id in nodes:
+            self.do(world.lock, node_id)
+        self.do(world.inspector.delete, paths.request(request_id))
+        for state in (NodeState.IN_USE, NodeState.USED):
+            for node_id in nodes:
+                self.do(world.change_node, node_id, state=state)
+        for node_id in nodes:
+            self.do(world.unlock, node_id)
+        world.wait(60.0)
+        self.assertEqual(world.nodes(), {})
+
+    def test_one_node(self) -> None:
+        """A node that is made for a request, used and removed is a path of the model."""
+        self.serve("x")
+        self.assertGreater(len(self.views), 12)
+        self.follow(1)
+
+    def test_two_nodes(self) -> None:
+        """So are two nodes for one request."""
+        self.serve("x", "x")
+        self.assertGreater(len(self.views), 18)
+        self.follow(2)
+
+    def test_cancelled(self) -> None:
+        """So is a request that is cancelled while its nodes are made."""
+        request_id = self.ask("x", "x")
+        self.world.wait(5.0)
+        self.do(self.world.inspector.delete, paths.request(request_id))
+        self.world.wait(120.0)
+        self.follow(2)
+
+    def test_what_never_happens(self) -> None:
+        """A node that is ready without having been built is no path of the model."""
+        self.serve("x")
+        self.views = [
+            (nodes, requests)
+            for nodes, requests in self.views
+            if not any(NodeState.BUILDING in node for node in nodes)
+        ]
+        model = Taking(stock=0, launchers=1, wants=(1,), losses=0)
+        self.assertEqual(first_strange(model, _tree, self.views), 4)
