@@ -81,7 +81,7 @@ class RealFarm:
         self.reactor = reactor
         self.hosts = hosts
         self._stock = stock
-        self._directory = directory
+        directory = self._directory = directory.absolute()
         authority = Authority(directory)
         self.tls = authority.client()
         self.server = ZookeeperServer(authority)

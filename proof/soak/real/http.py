@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, readBody
+from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
@@ -19,18 +19,26 @@ __all__ = ["Visitor"]
 _PATIENCE = 60.0
 
 
-class _Swallow(Protocol):
-    """Takes in an event stream until it ends."""
+class _Body(Protocol):
+    """Takes in what is sent until it ends.
 
-    def __init__(self) -> None:
+    :ivar received: how many bytes came.
+    :ivar ended: fires with them, if they were to be kept.
+    """
+
+    def __init__(self, kept: bool) -> None:
+        self._kept = kept
+        self._data: list[bytes] = []
         self.received = 0
-        self.ended: Deferred[None] = Deferred()
+        self.ended: Deferred[bytes] = Deferred()
 
     def dataReceived(self, data: bytes) -> None:
         self.received += len(data)
+        if self._kept:
+            self._data.append(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.ended.callback(None)
+        self.ended.callback(b"".join(self._data))
 
 
 class Visitor:
@@ -46,7 +54,7 @@ class Visitor:
         self._authorization = f"Bearer {token}"
         self._pool = HTTPConnectionPool(reactor, persistent=False)
         self._agent = Agent(reactor, pool=self._pool)
-        self._stream: _Swallow | None = None
+        self._stream: _Body | None = None
         self._stopped = False
         self._streamed = 0
         self.streams = 0
@@ -79,7 +87,7 @@ class Visitor:
     async def connect(self) -> None:
         """Begin a stream of events that nobody ends but the launcher."""
         response = await self._request("GET", "/api/events")
-        stream = _Swallow()
+        stream = _Body(kept=False)
         response.deliverBody(stream)
         await stream.ended
 
@@ -87,7 +95,7 @@ class Visitor:
         """Read the stream of events until :meth:`stop`, anew whenever it ends."""
         while not self._stopped:
             response = await self._request("GET", "/api/events")
-            self._stream = _Swallow()
+            self._stream = _Body(kept=False)
             self.streams += 1
             response.deliverBody(self._stream)
             await self._stream.ended
@@ -106,9 +114,10 @@ class Visitor:
 
     async def _ask(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
         response = await self._request(method, path, body)
-        reading = readBody(response)
-        reading.addTimeout(_PATIENCE, self._reactor)
-        return response.code, await reading
+        content = _Body(kept=True)
+        response.deliverBody(content)
+        content.ended.addTimeout(_PATIENCE, self._reactor)
+        return response.code, await content.ended
 
     async def _request(self, method: str, path: str, body: Any = None) -> IResponse:
         headers = Headers({"Authorization": [self._authorization]})

@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
 
 from nodepool_tx.store import paths
 from proof.soak.real import looks
@@ -96,7 +97,7 @@ class RealSoak:
         self.samples = Samples()
         self.done: Counter[str] = Counter()
         self.troubles: list[str] = []
-        self._over = False
+        self._tasks: list[Deferred[Any]] = []
         #: Called with each look; for what a test has grow.
         self.each_look: Callable[[], object] = lambda: None
 
@@ -115,7 +116,8 @@ class RealSoak:
                 self.done["bytes of event streams"] += member.visitor.streamed
                 self.done["event streams begun"] += member.visitor.streams
         finally:
-            self._over = True
+            for task in self._tasks:
+                task.cancel()
             await self.farm.stop()
 
     async def _soak(self) -> None:
@@ -138,15 +140,20 @@ class RealSoak:
             farm.check()
             behind = self._reactor.seconds() - began - now
             await deferLater(self._reactor, max(0.0, settings.every - behind))
-        self._over = True
+        for task in self._tasks:
+            task.cancel()
         await zuuls.finish(150.0)
         self.troubles += [f"a client: {fault}" for fault in zuuls.faults]
         for end, count in zuuls.ended.items():
             self.done[f"requests: {end}"] = count
 
     def _keep(self, work: Any) -> None:
+        def trouble(failure: Failure) -> None:
+            if not failure.check(CancelledError):
+                self.troubles.append(failure.getErrorMessage())
+
         task: Deferred[Any] = Deferred.fromCoroutine(work)
-        task.addErrback(lambda failure: self.troubles.append(failure.getErrorMessage()))
+        self._tasks.append(task.addErrback(trouble))
 
     async def _look(self) -> dict[str, float]:
         row: dict[str, float] = {}
@@ -182,8 +189,6 @@ class RealSoak:
         turn = 0
         while True:
             await deferLater(self._reactor, seconds)
-            if self._over:
-                return
             await act(self.farm.members[turn % len(self.farm.members)])
             turn += 1
 
@@ -198,8 +203,10 @@ class RealSoak:
     async def _lose(self, member: Member) -> None:
         """Nothing is heard of it until ZooKeeper gives its session up."""
         member.proxy.blackhole()
-        await deferLater(self._reactor, 12.0)
-        member.proxy.heal()
+        try:
+            await deferLater(self._reactor, 12.0)
+        finally:
+            member.proxy.heal()
         self.done["sessions that ended"] += 1
 
     async def _borrow(self, member: Member) -> None:
