@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -36,11 +36,11 @@ def _reloads(sizes: str, **values: Any) -> list[Entry]:
     return [entry(change) for change in CHANGES]
 
 
-def _serving(sizes: str, **values: Any) -> list[Entry]:
+def _serving(sizes: str, changes: Iterable[str] = SERVED, **values: Any) -> list[Entry]:
     def entry(change: str) -> Entry:
         return (sizes, lambda: Serving(change, **values))
 
-    return [entry(change) for change in SERVED]
+    return [entry(change) for change in changes]
 
 
 _TWO = "2 launchers, 2 nodes, 2 requests"
@@ -63,6 +63,7 @@ FULL: list[Entry] = [
     ),
     *_serving(
         f"{_TWO} for one each, none cancelled, each reloaded, a session lost",
+        ("a node added", "a node removed"),
         patient=True,
     ),
     (
@@ -115,8 +116,8 @@ def _row(sizes: str, verdict: Verdict, seconds: float) -> str:
 class _Progress:
     """Says every now and then how far a search is, to whoever waits for it."""
 
-    def __init__(self, sizes: str) -> None:
-        self._sizes = sizes
+    def __init__(self, what: str) -> None:
+        self._what = what
         self._told = time.monotonic()
 
     def __call__(self, searched: int, found: int) -> None:
@@ -124,14 +125,15 @@ class _Progress:
         if now - self._told >= _TELL_EVERY:
             self._told = now
             left = f"{searched:,} of {found:,} states that were found"
-            print(f"  {self._sizes}: {left}", file=sys.stderr, flush=True)
+            print(f"  {self._what}: {left}", file=sys.stderr, flush=True)
 
 
 def _search(quick: bool, number: int) -> tuple[str, Verdict]:
     """One of the searches: its row in the table, and what it found."""
     sizes, make = (QUICK if quick else FULL)[number]
     began = time.process_time()
-    verdict = explore(make(), progress=_Progress(sizes))
+    model = make()
+    verdict = explore(model, progress=_Progress(f"{model.name}, {sizes}"))
     return _row(sizes, verdict, time.process_time() - began), verdict
 
 

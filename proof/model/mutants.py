@@ -78,7 +78,7 @@ MUTANTS: dict[str, Callable[[], Model[Any]]] = {
         releases_first=True,
         mutation=_only("take", _without_locks),
     ),
-    "a launch is not fenced": lambda: Taking(mutation=_only("make", _without_locks)),
+    "a launch is not fenced": lambda: Taking(mutation=_only("make", _without_locks), reduced=False),
     "the successor starts before the old service is idle": lambda: Reloading(waits_for_idle=False),
     "an owner acts without a barrier": lambda: Reloading(catches_up=False),
     "a slot is planned again before its new node is seen": lambda: Reloading(settles=False),

@@ -17,8 +17,10 @@ Design note: what is left out, and why nothing is lost
 - *A session that ends* takes the locks and leaves everything else: a process
   that has not heard of it goes on, and what it then sends, it sends with the
   session that comes next.  So what was decided before may arrive after.
-- *Handing out and the janitor*: decided and done in one step, as in
-  :mod:`proof.model.serving`.
+- *Handing out and the janitor* decide and do in one step, as in
+  :mod:`proof.model.serving`, and so does who writes a node under its lock: all
+  that such a write was decided from is the node, whose version it checks, as it
+  checks that the lock is still held.
 - *Two launchers alike*: see :mod:`proof.model.mirror`.  The numbers of launchers
   in a trace may be exchanged from one step to the next.
 - *Servers.*  The cloud makes what it is asked for, or fails, once; that there
@@ -117,7 +119,7 @@ class Taking:
     :param looks: whether a launcher looks who is first in the queue of a lock.
     :param releases_first: it gives a request's lock up before it answers.
     :param reduced: false: versions are kept, launchers told apart, and any time may
-        pass before a hand-out that was decided is done, which must find the same.
+        pass between every decision and its deed, which must find the same.
     """
 
     def __init__(
@@ -307,7 +309,7 @@ class Taking:
         elif job.kind == "take":
             yield from self._sees_through(state, launcher, job)
         else:
-            yield from self._writes(state, job)
+            yield from self._writes(state, launcher, job)
 
     def _sees_through(
         self, state: State, launcher: Launcher, job: Job
@@ -337,14 +339,20 @@ class Taking:
         elif then.over:
             yield f"has nothing left to do for {job.subject}", job._replace(phase="leaving"), {}
 
-    def _writes(self, state: State, job: Job) -> Iterator[tuple[str, Job | None, dict[str, Any]]]:
+    def _writes(
+        self, state: State, launcher: Launcher, job: Job
+    ) -> Iterator[tuple[str, Job | None, dict[str, Any]]]:
         """A node under its lock: ``Hold.write`` and ``Hold.remove``."""
         asks = under_lock(state.tree, job.subject, job.contender, job.kind)
         if not asks:
             yield f"does not {job.words}", job._replace(phase="leaving"), {}
             return
         releases = any(o.kind == "delete" and o.path == job.contender for o in asks)
-        yield f"decides: {job.words}", job._replace(flight=asks, over=releases), {}
+        sending = job._replace(flight=asks, over=releases)
+        if self._reduced:
+            yield from self._flies(state, launcher, sending)
+        else:
+            yield f"decides: {job.words}", sending, {}
         node = node_in(state.tree, job.subject)
         if job.kind == "make" and state.failures and node and node.state is NodeState.BUILDING:
             failing = job._replace(kind="fail")
