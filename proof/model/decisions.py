@@ -33,6 +33,7 @@ from proof.model.seen import (
     reservations,
     shown_in,
 )
+from proof.model.tables import shown
 from proof.model.zookeeper import Tree
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "fulfilments",
     "janitor_changes",
     "slot_changes",
+    "wholly_new",
 ]
 
 PROVIDER, POOL = "rack", "main"
@@ -178,4 +180,13 @@ def returned(tree: Tree) -> bool:
         and not node.allocated_to
         and not tree.contenders(paths.node_lock(node.id))
         for node in nodes_in(tree)
+    )
+
+
+def wholly_new(tree: Tree, wanted: tuple[DesiredNode, ...]) -> bool:
+    """There is what a configuration says and nothing else, and it is free."""
+    return (
+        len(nodes_in(tree)) == len(wanted)
+        and not slot_changes(shown(tree), wanted, frozenset())
+        and all(node.state is NodeState.READY and not node.allocated_to for node in nodes_in(tree))
     )

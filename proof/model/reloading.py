@@ -33,22 +33,20 @@ from typing import Any, NamedTuple
 
 from nodepool_tx.config.frozen import FrozenMapping
 from nodepool_tx.config.schema import Config, ProviderConfig
-from nodepool_tx.model import NodeState
-from nodepool_tx.providers.static.desired import DesiredNode
 from nodepool_tx.reload_plan import plan_reload
 from nodepool_tx.store import paths
 from proof.model.clients import contender_of, own_contender
 from proof.model.configurations import CHANGES, machines_of
-from proof.model.decisions import PROVIDER, slot_changes
+from proof.model.decisions import PROVIDER, slot_changes, wholly_new
 from proof.model.explore import Step
 from proof.model.handing_out import put
 from proof.model.rules import wrong_records, wrong_write
-from proof.model.seen import Operations, asked_again, nodes_in
-from proof.model.tables import Shows, Table, aged, machine_in, shown, without
+from proof.model.seen import Operations, asked_again
+from proof.model.tables import Shows, Table, aged, machine_in, merged, shown, without
 from proof.model.users import User, user_steps
 from proof.model.zookeeper import EMPTY, Refused, Tree, check, create, delete
 
-__all__ = ["Launcher", "Reloading", "Service", "State", "merged", "wholly_new"]
+__all__ = ["OWNER", "Launcher", "Reloading", "Service", "State"]
 
 OWNER = paths.owner_lock(PROVIDER)
 
@@ -480,22 +478,6 @@ def _alive(service: Service, launcher: Launcher) -> bool:
 def _with(launcher: Launcher, service: Service, after: Service) -> Launcher:
     services = tuple(after if each is service else each for each in launcher.services)
     return launcher._replace(services=services)
-
-
-def merged(
-    known: tuple[tuple[str, str], ...], more: tuple[tuple[str, str], ...]
-) -> tuple[tuple[str, str], ...]:
-    """What is unsettled, and what is now."""
-    return tuple(sorted({**dict(known), **dict(more)}.items()))
-
-
-def wholly_new(tree: Tree, wanted: tuple[DesiredNode, ...]) -> bool:
-    """There is what a configuration says and nothing else, and it is free."""
-    return (
-        len(nodes_in(tree)) == len(wanted)
-        and not slot_changes(shown(tree), wanted, frozenset())
-        and all(node.state is NodeState.READY and not node.allocated_to for node in nodes_in(tree))
-    )
 
 
 def _without_contender(tree: Tree, session: int) -> Tree:

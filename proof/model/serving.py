@@ -60,13 +60,14 @@ from proof.model.decisions import (
     janitor_changes,
     returned,
     slot_changes,
+    wholly_new,
 )
 from proof.model.explore import Step
 from proof.model.handing_out import doomed, put
-from proof.model.reloading import OWNER, merged, wholly_new
+from proof.model.reloading import OWNER
 from proof.model.rules import wrong_records, wrong_write
 from proof.model.seen import Operations, asked_again, node_in
-from proof.model.tables import Shows, Table, aged, machine_in, without
+from proof.model.tables import Shows, Table, aged, machine_in, merged, without
 from proof.model.zookeeper import EMPTY, Refused, Tree, check, create, versionless
 
 __all__ = ["Flight", "Launcher", "Service", "Serving", "State"]

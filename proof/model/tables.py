@@ -24,7 +24,7 @@ from nodepool_tx.store import paths
 from proof.model.seen import nodes_in
 from proof.model.zookeeper import Tree
 
-__all__ = ["Shows", "Table", "aged", "machine_in", "shown", "without"]
+__all__ = ["Shows", "Table", "aged", "machine_in", "merged", "shown", "without"]
 
 
 class Shows(enum.IntEnum):
@@ -93,3 +93,10 @@ def without(tree: Tree, hosts: frozenset[str]) -> Tree:
     left = shown(tree)
     hidden = {path for host in hosts for path, _ in machine_in(tree, host)}
     return Tree({p: z for p, z in left.znodes.items() if p not in hidden}, frozenset())
+
+
+def merged(
+    known: tuple[tuple[str, str], ...], more: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
+    """What is unsettled, and what is now."""
+    return tuple(sorted({**dict(known), **dict(more)}.items()))

@@ -32,7 +32,7 @@ Design note: what is left out, and why nothing is lost
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from nodepool_tx.model import NodeState, RequestState
 from nodepool_tx.providers.cloud.fate import Fate
@@ -43,63 +43,13 @@ from proof.model.cloud import fate, made_node, next_of_taken, take_of, under_loc
 from proof.model.decisions import fulfilments, janitor_changes, returned
 from proof.model.explore import Step
 from proof.model.handing_out import Mutation, as_it_is, doomed, put
-from proof.model.mirror import (
-    marks,
-    mirrored,
-    mirrored_operations,
-    mirrored_session,
-    mirrored_text,
-)
+from proof.model.mirror import mirrored
 from proof.model.rules import wrong_records, wrong_write
 from proof.model.seen import Operations, asked_again, node_in, nodes_in, request_in
+from proof.model.tasks import Job, Launcher, State, place, renamed
 from proof.model.zookeeper import EMPTY, Refused, SessionGone, Tree, create, delete, versionless
 
-__all__ = ["Job", "Launcher", "State", "Taking"]
-
-
-class Job(NamedTuple):
-    """A task of a launcher, which does one thing after the other.
-
-    :ivar kind: ``give``, ``janitor``: one transaction.  ``take``: a request
-        under its lock.  ``make``, ``fail``, ``remove``: a node under its lock.
-    :ivar phase: ``queued``, ``held``, ``taken``, ``leaving``, or ``once`` for
-        one transaction.
-    :ivar flight: what it has sent and not heard of.
-    :ivar over: its lock is given up when that has arrived.
-    """
-
-    kind: str
-    subject: str
-    phase: str
-    lock: str = ""
-    contender: str = ""
-    nodes: tuple[str, ...] = ()
-    flight: Operations = ()
-    over: bool = False
-
-    @property
-    def words(self) -> str:
-        return f"{self.kind} {self.subject}"
-
-
-class Launcher(NamedTuple):
-    """:ivar pool: what it is registered as."""
-
-    number: int
-    session: int
-    pool: str
-    up: bool = True
-    jobs: tuple[Job, ...] = ()
-
-
-class State(NamedTuple):
-    tree: Tree
-    launchers: tuple[Launcher, ...]
-    clients: tuple[Client, ...]
-    losses: int
-    crashes: int
-    failures: int
-    silences: int
+__all__ = ["Taking"]
 
 
 CLIENTS = 10
@@ -438,9 +388,9 @@ class Taking:
         if (
             self._reduced
             and len(launchers) == 2
-            and _place(launchers[0], tree) > _place(launchers[1], tree)
+            and place(launchers[0], tree) > place(launchers[1], tree)
         ):
-            tree, launchers = mirrored(tree), (_renamed(launchers[1]), _renamed(launchers[0]))
+            tree, launchers = mirrored(tree), (renamed(launchers[1]), renamed(launchers[0]))
         tree = self._trees.setdefault(tree, tree)
         return Step(words, after._replace(tree=tree, launchers=launchers, clients=clients), wrong)
 
@@ -497,28 +447,3 @@ class Taking:
 def own_any(tree: Tree, session: int) -> bool:
     """A session has something that would go with it."""
     return any(znode.owner == session for znode in tree.znodes.values())
-
-
-def _place(launcher: Launcher, tree: Tree) -> tuple[object, ...]:
-    """Which of two launchers comes first: by all but their names."""
-    jobs = tuple(
-        (job.kind, job.subject, job.phase, job.nodes, len(job.flight), job.over)
-        for job in launcher.jobs
-    )
-    registered = launcher.pool.count("'")
-    lost = launcher.session // 100
-    return (lost, registered, launcher.up, jobs, marks(tree, launcher.session, launcher.pool))
-
-
-def _renamed(launcher: Launcher) -> Launcher:
-    jobs = (
-        job._replace(contender=mirrored_text(job.contender), flight=mirrored_operations(job.flight))
-        for job in launcher.jobs
-    )
-    return Launcher(
-        1 - launcher.number,
-        mirrored_session(launcher.session),
-        mirrored_text(launcher.pool),
-        launcher.up,
-        tuple(sorted(jobs)),
-    )
