@@ -57,13 +57,14 @@ FAULTS = (
     "garbage-strangers",
 )
 
-SEED = 7
+#: With this one each comes in 18 seconds.
+SEED = 11
 
 
 @pytest.mark.servers
-def test_half_a_minute(tmp_path: pathlib.Path) -> None:
+def test_a_short_run(tmp_path: pathlib.Path) -> None:
     """Nothing is violated while one thing after the other goes wrong, nor at rest after it."""
-    words = ["--minutes", "0.4", "--rest-every", "0.4", "--clients", "10", "--launchers", "2"]
+    words = ["--minutes", "0.3", "--rest-every", "0.3", "--clients", "10", "--launchers", "2"]
     words += ["--seed", str(SEED), "--only", ",".join(FAULTS)]
     before = mounted()
     done = subprocess.run(
@@ -73,6 +74,7 @@ def test_half_a_minute(tmp_path: pathlib.Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = json.loads((tmp_path / "chaos.json").read_text())
     assert (run["seed"], run["rests"], run["violations"]) == (SEED, 1, [])
+    assert set(run["faults"]) == set(FAULTS)
     assert min(sum(run["faults"].values()), run["requests"]["served"], run["transactions"]) > 0
     assert str(SEED) in (tmp_path / "chaos.md").read_text()
     assert left_behind(done.stdout) == []
