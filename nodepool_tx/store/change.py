@@ -316,6 +316,9 @@ class Change:
             try:
                 results = await txn.commit()
             except TransactionFailed as failure:
+                # Its frames refer to it and to all that was to be written: garbage that only the
+                # collector finds, for every race that is lost.
+                failure.with_traceback(None)
                 attempts_left -= 1
                 self._learn(operations[failure.index], failure, attempts_left)
             except connection_errors as e:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import attrs
 from kazoo.exceptions import ConnectionLoss, NoAuthError
 from twisted.internet.defer import Deferred
@@ -115,6 +118,22 @@ class UpdateTests(ChangeTestCase):
         there = self.node_there(self.node.id)
         assert there is not None
         self.assertIs(there.state, NodeState.HOLD)
+
+    def test_a_lost_race_leaves_no_garbage(self) -> None:
+        """What was to be written goes with the answer, and not when garbage is collected."""
+        change = self.store.change()
+        change.update_node(self.node, self.promised)
+        gone = weakref.ref(change)
+        path = paths.node(self.node.id)
+        self.just_before(lambda: self.inspector.set(path, b'{"state": "hold"}'))
+        gc.disable()
+        self.addCleanup(gc.enable)
+        committing = Deferred.fromCoroutine(change.commit())
+        del change
+        self.settle()
+        self.failureResultOf(committing, Moved)
+        del committing
+        self.assertIsNone(gone())
 
     def test_a_node_that_is_gone(self) -> None:
         """With or without a lock directory, and however we come to know."""
