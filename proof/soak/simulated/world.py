@@ -36,8 +36,8 @@ class Load:
 
     :ivar static: slots of static hosts.
     :ivar clouds: how many; each has room for ``servers``.
-    :ivar requests: in an hour.
-    :ivar job: how long nodes are used, on the average.
+    :ivar jobs: clients that ask, use what they get, give it back, and ask again.
+    :ivar job: how long that is used, on the average.
     :ivar restart: between two ends of the second launcher; every third time it hangs until its
         session has ended.  The first one lives from the beginning to the end.
     """
@@ -45,7 +45,7 @@ class Load:
     static: int = 2000
     clouds: int = 4
     servers: int = 240
-    requests: int = 1000
+    jobs: int = 200
     job: float = 680.0
     reload: float = 600.0
     cut: float = 900.0
@@ -137,7 +137,8 @@ class World:
     def begin(self) -> None:
         """From now on clients ask, and things happen."""
         load = self.load
-        self._ask()
+        for _ in range(load.jobs):
+            self.users.begin(self._wish())
         self._every(load.reload, self._reload)
         self._every(load.cut, self._cut)
         self._every(load.expire, self._expire)
@@ -151,18 +152,16 @@ class World:
 
         self.clock.callLater(seconds, again)
 
-    def _ask(self) -> None:
-        if self._over:
-            return
+    def _wish(self) -> Wish:
+        """What one client asks for, again and again: so there is always as much in use."""
         random = self._random
-        self.clock.callLater(random.expovariate(self.load.requests / 3600), self._ask)
         label = "static"
         if random.random() >= 0.6:
             label = _drawn(random, LABELS[:3])
         size = _drawn(random, SIZES)
-        seconds = min(3600.0, random.lognormvariate(log(self.load.job) - 0.8**2 / 2, 0.8))
+        seconds = random.lognormvariate(log(self.load.job) - 0.8**2 / 2, 0.8)
         tenant = f"tenant-{random.randrange(TENANTS)}"
-        self.users.ask(Wish((label,) * size, tenant, seconds))
+        return Wish((label,) * size, tenant, min(3600.0, seconds))
 
     def _reload(self) -> None:
         self._configurations += 1
@@ -218,7 +217,7 @@ class World:
 
     def stop(self) -> None:
         """Ask no more, and end all launchers."""
-        self._over = True
+        self._over = self.users.over = True
         for launcher in self.launchers.values():
             self._stop(launcher)
         self.launchers = {}
