@@ -19,8 +19,8 @@ from benchmarks.daemons import Daemon, Endpoint, Launcher, StaticNodes, configur
 C = TypeVar("C", bound=Connection)
 Numbers = dict[str, float]
 CONNECTIONS = 8
-SETTLE = 3.0
-"""Seconds after the last node was seen until the launcher has digested that."""
+SETTLE = 8.0
+"""Seconds after the last node was seen until both launchers have digested that."""
 
 
 @attrs.define

@@ -169,19 +169,28 @@ def _reference(config: Path, state: Path) -> list[str]:
     return [str(launcher), "-f", "--no-webapp", "-c", str(config)]
 
 
-def _ours(config: Path, state: Path) -> list[str]:
+def _ours(config: Path, state: Path, *, web: bool = False) -> list[str]:
     twistd = Path(sys.executable).parent / "twistd"
     return [
         *(str(twistd), "--nodaemon", "--pidfile="),
         *("nodepool", "--config", str(config), "--state-dir", str(state)),
+        *(() if web else ("--no-webapp",)),
     ]
 
 
-def ours_within(program: str, notes: str) -> Callable[[Path, Path], list[str]]:
+def ours_within(
+    program: str, notes: str, *, web: bool = False
+) -> Callable[[Path, Path], list[str]]:
     """Ours, run by a program of the benchmark that writes notes into the state folder."""
 
     def command(config: Path, state: Path) -> list[str]:
-        return [sys.executable, "-m", program, str(state / notes), *_ours(config, state)[1:]]
+        return [
+            sys.executable,
+            "-m",
+            program,
+            str(state / notes),
+            *_ours(config, state, web=web)[1:],
+        ]
 
     return command
 

@@ -23,13 +23,23 @@ from pathlib import Path
 from benchmarks import requester
 from benchmarks.bench import Bench, Numbers, percentile, registered
 from benchmarks.crowd import load
-from benchmarks.daemons import CHECKOUT, OURS_TURNS, TURNS, Launcher, StaticNodes, configuration
+from benchmarks.daemons import (
+    CHECKOUT,
+    TURNS,
+    Daemon,
+    Launcher,
+    StaticNodes,
+    configuration,
+    ours_within,
+)
 from benchmarks.daemons import zookeeper as start_zookeeper
 
 NODES = 100
 CLIENTS = 50
 STREAMS = 500
 SERVING = re.compile(r"serving HTTP on \S+ port (\d+)")
+
+WATCHED = Daemon("nodepool_tx", ours_within("benchmarks.timed_turns", TURNS, web=True))
 
 
 class Watchers:
@@ -97,7 +107,7 @@ async def farm(bench: Bench) -> AsyncIterator[Launcher]:
         **configuration(bench.endpoint, [StaticNodes("only", NODES)]),
         "webapp": {"port": 0, "listen_address": "127.0.0.1"},
     }
-    async with bench.launcher(OURS_TURNS, config) as (launcher, connection):
+    async with bench.launcher(WATCHED, config) as (launcher, connection):
         await registered(launcher, connection, NODES)
         yield launcher
 
