@@ -28,7 +28,7 @@ LIMITS = {
     "blocks of memory, without histories": Limit(0.03, 1000),
     "objects, without histories": Limit(0.03, 500),
     "open files": Limit(0.0, 2),
-    "watches": Limit(0.0, 2),
+    "watches": Limit(0.1, 8),
     "sessions": Limit(0.0, 1),
     "ephemerals": Limit(0.05, 10),
     "znodes": Limit(0.03, 20),

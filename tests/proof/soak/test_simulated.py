@@ -40,7 +40,11 @@ def test_flat() -> None:
     assert part.facts["requests fulfilled"] > 30
     assert part.facts["configurations"] >= 5
     assert part.facts["restarts"] >= 2
-    assert growing(part) - {"memory"} == set()
+    # Minutes are not enough for what Python keeps to be all there.
+    memory = {each.name: each for each in part.verdicts() if "memory" in each.name}
+    objects = {each.name: each for each in part.verdicts() if "objects" in each.name}
+    assert growing(part) - memory.keys() - objects.keys() == set()
+    assert all(each.growth < 3000 for each in objects.values())
 
 
 class Leak:
