@@ -327,7 +327,7 @@ class Taking:
             yield f"is refused: {job.words}", after, {}
             return
         if job.kind == "take" and job.phase == "held":
-            taken = self._taken(tree, job)
+            taken = self._taken(state.tree, tree, job)
             yield f"has done it: {job.words}", taken, {"tree": tree}
             unsure = waiting._replace(phase="leaving")
         else:
@@ -340,11 +340,19 @@ class Taking:
             lost = {"silences": state.silences - 1}
             yield f"comes to nothing with: {job.words}", unsure, lost
 
-    def _taken(self, tree: Tree, job: Job) -> Job:
-        """A request that is taken, with its nodes in the order of its labels."""
-        ours = [node for node in nodes_in(tree) if node.allocated_to == job.subject]
-        ids = tuple(node.id for node in ours)
-        return job._replace(phase="taken", flight=(), nodes=ids, over=False)
+    def _taken(self, before: Tree, after: Tree, job: Job) -> Job:
+        """A request that is taken, with the nodes of this taking, in the order of its labels.
+
+        Others may be promised to it still, by a launcher that had it before: the
+        janitor frees them.
+        """
+        ours = [
+            node.id
+            for node in nodes_in(after)
+            if node.allocated_to == job.subject
+            and ((was := node_in(before, node.id)) is None or was.allocated_to != job.subject)
+        ]
+        return job._replace(phase="taken", flight=(), nodes=tuple(ours), over=False)
 
     # -- states ----------------------------------------------------------
 
