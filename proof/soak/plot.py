@@ -11,7 +11,7 @@ from proof.soak.part import Part
 __all__ = ["draw"]
 
 _COLUMNS = 4
-_POINTS = 160
+_POINTS = 92
 """At most this many of a series are drawn, those between left out."""
 _FLAT, _GROWS, _WARM = "#0b6e4f", "#b3261e", "#e8ebee"
 
@@ -37,6 +37,7 @@ def draw(parts: Sequence[Part], folder: pathlib.Path) -> list[pathlib.Path]:
         unit = ", MiB" if verdict.unit == "bytes" else ""
         axis.set_title(f"{part.name} · {verdict.name}{unit}", fontsize=8, loc="left")
         axis.tick_params(labelsize=7)
+        axis.locator_params(nbins=3)
         axis.margins(x=0)
         axis.spines[["top", "right"]].set_visible(False)
     for axis in axes[-1]:
@@ -45,7 +46,7 @@ def draw(parts: Sequence[Part], folder: pathlib.Path) -> list[pathlib.Path]:
     figure.tight_layout(rect=(0, 0, 1, 0.99))
     files = [folder / "soak.svg", folder / "soak.png"]
     for path in files:
-        figure.savefig(path, dpi=80, metadata={"Date": None} if path.suffix == ".svg" else None)
+        figure.savefig(path, dpi=55, metadata={"Date": None} if path.suffix == ".svg" else None)
     pyplot.close(figure)
     return files
 
@@ -58,6 +59,7 @@ def _pyplot() -> Any:
     matplotlib.rcParams["svg.hashsalt"] = "nodepool_tx"
     # As text it is small.
     matplotlib.rcParams["svg.fonttype"] = "none"
+    matplotlib.rcParams["font.sans-serif"] = ["DejaVu Sans"]
     from matplotlib import pyplot
 
     return pyplot

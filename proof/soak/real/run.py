@@ -23,8 +23,9 @@ from proof.soak.verdict import Limit
 __all__ = ["RealSoak", "Settings", "limits"]
 
 _PER_LAUNCHER = {
-    # Garbage of a process that is never idle may wait for five minutes.
-    "memory": Limit(0.05, 2**20, "bytes"),
+    # A launcher that is never idle looks for garbage five minutes after it has grown by 4 MB, and
+    # what is free then is only given back in part; the simulated part counts without garbage.
+    "memory": Limit(0.1, 2**20, "bytes"),
     "open files": Limit(0.05, 3),
     "sockets": Limit(0.05, 3),
     "threads": Limit(0.0, 1),
@@ -34,13 +35,15 @@ _PER_LAUNCHER = {
 }
 _COMMON = {
     "server: watches": Limit(0.1, 20),
-    "server: znodes": Limit(0.05, 20),
+    "server: znodes": Limit(0.1, 20),
     "server: ephemerals": Limit(0.1, 20),
     "server: connections": Limit(0.0, 1),
     "server: open files": Limit(0.05, 3),
     "nodes": Limit(0.05, 10),
     "requests": Limit(0.1, 10),
-    "locks of requests": Limit(0.1, 10),
+    # Those of five minutes of the few requests that a cloud's stock did not serve, which come and
+    # go in waves; if they stayed there would be some 400 more.
+    "locks of requests": Limit(0.5, 40),
     "leases": Limit(0.1, 5),
 }
 
