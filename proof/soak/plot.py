@@ -11,7 +11,7 @@ from proof.soak.part import Part
 __all__ = ["draw"]
 
 _COLUMNS = 4
-_POINTS = 92
+_POINTS = 80
 """At most this many of a series are drawn, those between left out."""
 _FLAT, _GROWS, _WARM = "#0b6e4f", "#b3261e", "#e8ebee"
 
@@ -37,7 +37,7 @@ def draw(parts: Sequence[Part], folder: pathlib.Path) -> list[pathlib.Path]:
         unit = ", MiB" if verdict.unit == "bytes" else ""
         axis.set_title(f"{part.name} · {verdict.name}{unit}", fontsize=8, loc="left")
         axis.tick_params(labelsize=7)
-        axis.locator_params(nbins=3)
+        axis.locator_params(nbins=2)
         axis.margins(x=0)
         axis.spines[["top", "right"]].set_visible(False)
     for axis in axes[-1]:
