@@ -147,6 +147,8 @@ class Conversation:
                 if left == 0:
                     raise
                 continue
+            # Whoever gave up while there was no socket yet could not take it away.
+            self.check()
             self._connection.strategy.open = _refuse_to_open
             if not self._ldaps and not self._connection.start_tls(read_server_info=False):
                 raise DirectoryTrouble(f"{self._settings.url} does not begin TLS")

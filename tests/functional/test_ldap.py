@@ -10,6 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import attrs
 import pytest
@@ -434,6 +435,25 @@ class InTheReactor(TestCase):
             self.directory.startService()
 
         return Deferred.fromCoroutine(check())
+
+
+def test_given_up_before_there_is_a_socket(by_dn: Ldap) -> None:
+    """It ends once it is connected, and does not wait for an answer."""
+
+    class GivenUp(Conversation):
+        def _new_connection(self, context: ssl.SSLContext, address: str) -> Any:
+            connection = super()._new_connection(context, address)
+            self.abort()
+            return connection
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        slow = attrs.evolve(
+            by_dn, url=f"ldap://localhost:{listener.getsockname()[1]}", timeout=60.0
+        )
+        begun = time.monotonic()
+        with pytest.raises(DirectoryTrouble, match="not answered in time"):
+            GivenUp(slow, ("127.0.0.1",)).run("alice", "alice-pw", person("alice"))
+        assert time.monotonic() - begun < 30
 
 
 def test_the_reactor_goes_on(server: Slapd, by_dn: Ldap) -> None:
