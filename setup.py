@@ -25,6 +25,7 @@ setup(
     ],
     extras_require={
         "test": [
+            "matplotlib>=3.8",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "schemathesis>=4",

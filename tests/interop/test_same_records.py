@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.daemons import OURS, REFERENCE, Daemon, Endpoint, Launcher
 from benchmarks.requester import request_body
+from nodepool_tx.model import OURS as OURS_BY
 from tests.interop.tree import Tree, eventually
 from tests.servers.sshd import SshServers
 
@@ -194,7 +195,7 @@ def test_requests(both: tuple[Records, Records]) -> None:
 
 
 def test_components(both: tuple[Records, Records]) -> None:
-    """And of what is registered, with an id and a version of its own."""
+    """And of what is registered, with an id and a version of its own; ours say whose they are."""
     ours, theirs = both
-    assert ours.launchers == theirs.launchers
-    assert ours.pools == theirs.pools
+    assert ours.launchers == [{**launcher, **OURS_BY} for launcher in theirs.launchers]
+    assert ours.pools == {name: {**pool, **OURS_BY} for name, pool in theirs.pools.items()}

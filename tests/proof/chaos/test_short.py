@@ -39,9 +39,14 @@ def left_behind(output: str) -> list[str]:
     return left
 
 
-def mounted() -> set[str]:
+def within(folder: pathlib.Path) -> dict[str, str]:
+    """The environment of a run whose files and mounts are below ``folder``, and nobody else's."""
+    return {**os.environ, "TMPDIR": str(folder)}
+
+
+def mounted(folder: pathlib.Path) -> list[str]:
     lines = pathlib.Path("/proc/mounts").read_text().splitlines()
-    return {line.split()[1] for line in lines if line.startswith("chaos ")}
+    return [line for line in lines if line.split()[1].startswith(f"{folder}/")]
 
 
 #: One of each kind of thing that goes wrong, but for those that take long to recover from.
@@ -66,9 +71,13 @@ def test_a_short_run(tmp_path: pathlib.Path) -> None:
     """Nothing is violated while one thing after the other goes wrong, nor at rest after it."""
     words = ["--minutes", "0.3", "--rest-every", "0.3", "--clients", "10", "--launchers", "2"]
     words += ["--seed", str(SEED), "--only", ",".join(FAULTS)]
-    before = mounted()
     done = subprocess.run(
-        command(tmp_path, *words), cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
+        command(tmp_path, *words),
+        cwd=ROOT,
+        env=within(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -78,19 +87,18 @@ def test_a_short_run(tmp_path: pathlib.Path) -> None:
     assert min(sum(run["faults"].values()), run["requests"]["served"], run["transactions"]) > 0
     assert str(SEED) in (tmp_path / "chaos.md").read_text()
     assert left_behind(done.stdout) == []
-    assert mounted() <= before
+    assert mounted(tmp_path) == []
 
 
 @pytest.mark.servers
 def test_interrupted(tmp_path: pathlib.Path) -> None:
     """Interrupted, it says what it has found so far, and leaves nothing behind."""
-    before = mounted()
     with subprocess.Popen(
         command(tmp_path, "--minutes", "5", "--launchers", "2", "--only", "network"),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**within(tmp_path), "PYTHONUNBUFFERED": "1"},
     ) as process:
         assert process.stdout is not None
         told = ""
@@ -104,4 +112,4 @@ def test_interrupted(tmp_path: pathlib.Path) -> None:
     assert status == 130, told
     assert "no violation so far" in told
     assert left_behind(told) == []
-    assert mounted() <= before
+    assert mounted(tmp_path) == []
