@@ -135,7 +135,8 @@ def _message(event: LogEvent) -> str:
         try:
             return form.format_map(event)
         except Exception:
-            return formatEvent(event)
+            # Its own way says what is wrong with the line.
+            pass
     return formatEvent(event) or str(event.get("log_text", ""))
 
 
