@@ -16,6 +16,8 @@ from typing import Any
 
 import attrs
 
+from nodepool_tx.drafts import copier
+
 __all__ = [
     "MIN_READY_REQUESTOR",
     "NODE_TRANSITIONS",
@@ -209,11 +211,21 @@ class Node:
         """
         if state is not self.state and state not in NODE_TRANSITIONS[self.state]:
             raise IllegalTransition(self.id, self.state, state)
-        return attrs.evolve(self, state=state, state_time=now, **changes)
+        return self.changed(state=state, state_time=now, **changes)
 
     def as_written(self, node_id: str, version: int, mzxid: int) -> Node:
         """This node as ZooKeeper has it, once it was written there."""
-        return attrs.evolve(self, id=node_id, version=version, mzxid=mzxid)
+        return self.changed(id=node_id, version=version, mzxid=mzxid)
+
+    def changed(self, **changes: Any) -> Node:
+        """A copy with other values in some fields; sooner done than by ``attrs.evolve``.
+
+        :raises AttributeError: there is no such field.
+        """
+        return _copied_node(self, changes)
+
+
+_copied_node = copier(Node)
 
 
 @attrs.frozen(kw_only=True)
@@ -250,12 +262,27 @@ class NodeRequest:
     def is_min_ready(self) -> bool:
         return self.requestor == MIN_READY_REQUESTOR
 
+    @property
+    def is_answered(self) -> bool:
+        """It has its nodes, or gets none: no launcher has anything to do with it any more."""
+        return self.state in (RequestState.FULFILLED, RequestState.FAILED)
+
     def in_state(self, state: RequestState, now: float, **changes: Any) -> NodeRequest:
-        return attrs.evolve(self, state=state, state_time=now, **changes)
+        return self.changed(state=state, state_time=now, **changes)
 
     def as_written(self, version: int, mzxid: int) -> NodeRequest:
         """This request as ZooKeeper has it, once it was written there."""
-        return attrs.evolve(self, version=version, mzxid=mzxid)
+        return self.changed(version=version, mzxid=mzxid)
+
+    def changed(self, **changes: Any) -> NodeRequest:
+        """A copy with other values in some fields; sooner done than by ``attrs.evolve``.
+
+        :raises AttributeError: there is no such field.
+        """
+        return _copied_request(self, changes)
+
+
+_copied_request = copier(NodeRequest)
 
 
 @attrs.frozen(kw_only=True)
