@@ -96,7 +96,9 @@ def maintenance_of_host(name: str) -> str:
     return f"{MAINTENANCE}/host-{quote(name, safe='')}"
 
 
+@lru_cache(maxsize=10_000)
 def maintenance_of_provider(name: str) -> str:
+    """Asked for as often as that of a host."""
     return f"{MAINTENANCE}/provider-{quote(name, safe='')}"
 
 

@@ -6,7 +6,7 @@ import enum
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 from kazoo.protocol.states import ZnodeStat
@@ -25,9 +25,10 @@ class ChangeKind(enum.Enum):
     STALE = "stale"
 
 
-@attrs.frozen
-class CachedZnode:
+class CachedZnode(NamedTuple):
     """A znode as last seen.
+
+    A tuple, like :class:`CacheChange`, as a job makes a dozen of each.
 
     ``data`` and ``stat`` are None where the cache does not read data, ``data``
     also where it does not keep it.  The stat belongs to the data: what it says of
@@ -42,8 +43,7 @@ class CachedZnode:
     source: Any = None
 
 
-@attrs.frozen
-class CacheChange:
+class CacheChange(NamedTuple):
     """One difference, told to subscribers.
 
     :ivar path: of the znode; the cache's root for CURRENT and STALE.
@@ -117,13 +117,16 @@ class CachedTree:
     def put(self, znode: CachedZnode) -> None:
         """Add or replace a znode, and tell so."""
         path = znode.path
-        kind = ChangeKind.CHANGED if path in self._znodes else ChangeKind.ADDED
-        keeps_all = self._keeps_data and znode.source is None
-        data = znode.data if self._keeps_data else None
-        self._znodes[path] = znode if keeps_all else CachedZnode(path, data, znode.stat)
-        if kind is ChangeKind.ADDED:
+        added = path not in self._znodes
+        if self._keeps_data:
+            self._znodes[path] = znode if znode.source is None else znode._replace(source=None)
+        elif znode.data is None and znode.source is None:
+            self._znodes[path] = znode
+        else:
+            self._znodes[path] = CachedZnode(path, None, znode.stat)
+        if added:
             self._link(path)
-        self.tell(CacheChange(kind, path, znode))
+        self.tell(CacheChange(ChangeKind.ADDED if added else ChangeKind.CHANGED, path, znode))
 
     def remove(self, path: str) -> None:
         """Remove one znode, if it is there, and tell so."""
@@ -134,16 +137,19 @@ class CachedTree:
 
     def remove_tree(self, path: str) -> None:
         """Remove a znode after all below it."""
-        for name in self.names(path):
-            self.remove_tree(join(path, name))
+        if path in self._names:
+            for name in self.names(path):
+                self.remove_tree(join(path, name))
         self.remove(path)
 
     def _link(self, path: str) -> None:
         while path != self.root:
             parent, _, name = path.rpartition("/")
             parent = parent or "/"
-            names = self._names.setdefault(parent, set())
-            if name in names:
+            names = self._names.get(parent)
+            if names is None:
+                names = self._names[parent] = set()
+            elif name in names:
                 return
             names.add(sys.intern(name))
             path = parent
@@ -178,23 +184,24 @@ class CachedTree:
         self._news.clear()
 
     def tell(self, change: CacheChange) -> None:
-        if not self._subscriptions:
-            return
-        self._news.append(change)
         if self._telling:
+            self._news.append(change)
             return
         self._telling = True
         try:
+            self._tell(change)
             while self._news:
-                news = self._news.popleft()
-                for subscription in self._subscriptions:
-                    try:
-                        subscription.subscriber(news)
-                    except Exception:
-                        self._log.failure(
-                            "a subscriber failed on {path} {kind}",
-                            path=news.path,
-                            kind=news.kind.value,
-                        )
+                self._tell(self._news.popleft())
         finally:
             self._telling = False
+
+    def _tell(self, change: CacheChange) -> None:
+        for subscription in self._subscriptions:
+            try:
+                subscription.subscriber(change)
+            except Exception:
+                self._log.failure(
+                    "a subscriber failed on {path} {kind}",
+                    path=change.path,
+                    kind=change.kind.value,
+                )

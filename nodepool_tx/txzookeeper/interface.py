@@ -28,9 +28,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-import attrs
 from kazoo.protocol.states import ZnodeStat
 from twisted.internet.defer import Deferred
 
@@ -75,9 +74,11 @@ class WatchKind(enum.Enum):
     SESSION_LOST = "session-lost"
 
 
-@attrs.frozen
-class WatchEvent:
-    """One notification; ``path`` is without the chroot."""
+class WatchEvent(NamedTuple):
+    """One notification; ``path`` is without the chroot.
+
+    A tuple, as these are made a dozen times for each job.
+    """
 
     kind: WatchKind
     path: str

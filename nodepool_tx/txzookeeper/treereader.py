@@ -128,7 +128,10 @@ class TreeReader:
 
     def expect(self, path: str) -> None:
         """See :meth:`TreeCache.expect`."""
-        self._writes.setdefault(path, _Write()).under_way += 1
+        write = self._writes.get(path)
+        if write is None:
+            write = self._writes[path] = _Write()
+        write.under_way += 1
 
     def settle(self, path: str) -> None:
         """See :meth:`TreeCache.settle`."""
@@ -178,8 +181,8 @@ class TreeReader:
 
     def event(self, event: WatchEvent) -> None:
         """Do what a watch event calls for."""
-        path = event.path
-        if event.kind is WatchKind.DELETED:
+        kind, path = event
+        if kind is WatchKind.DELETED:
             read = self._reads.get(path)
             if read is not None:
                 read.void, read.again = True, False
@@ -188,10 +191,10 @@ class TreeReader:
                 write.seen = False
             self._created.pop(path, None)
             self._tree.remove_tree(path)
-        elif event.kind in (WatchKind.CREATED, WatchKind.CHANGED):
+        elif kind is WatchKind.CREATED or kind is WatchKind.CHANGED:
             if self._wants_data(path):
-                self._record_changed(path, event.kind is WatchKind.CREATED)
-            elif path not in self._tree:
+                self._record_changed(path, kind is WatchKind.CREATED)
+            elif self._tree.get(path) is None:
                 self._tree.put(CachedZnode(path, None, None))
 
     def _record_changed(self, path: str, created: bool) -> None:

@@ -69,8 +69,6 @@ class WatchRegistry:
         self._child: OneShots = {}
         self._plain: dict[str, list[PersistentEntry]] = {}
         self._recursive: dict[str, list[PersistentEntry]] = {}
-        #: The same again, by what the paths below begin with.
-        self._prefixes: tuple[tuple[str, list[PersistentEntry]], ...] = ()
         #: What the server has, as far as it has answered.
         self._modes: dict[str, AddWatchMode] = {}
 
@@ -137,7 +135,6 @@ class WatchRegistry:
         """Note a persistent watch that is about to be set."""
         entry = PersistentEntry(path, callback, recursive)
         self._table(entry).setdefault(path, []).append(entry)
-        self._note_prefixes()
         return entry
 
     def discard(self, entry: PersistentEntry) -> None:
@@ -148,12 +145,6 @@ class WatchRegistry:
             entries.remove(entry)
             if not entries:
                 del self._table(entry)[entry.path]
-                self._note_prefixes()
-
-    def _note_prefixes(self) -> None:
-        """The innermost first, as these are told first."""
-        paths = sorted(self._recursive, key=len, reverse=True)
-        self._prefixes = tuple((_as_prefix(path), self._recursive[path]) for path in paths)
 
     def server_has(self, path: str, mode: AddWatchMode | None) -> None:
         """Note what the server has answered."""
@@ -209,22 +200,39 @@ class WatchRegistry:
                 self._tell_children(path)
             return
         event = WatchEvent(kind, path)
-        shots = [*self._data.pop(path, ()), *self._exist.pop(path, ())]
-        if kind is WatchKind.DELETED:
-            shots += self._child.pop(path, ())
+        shots = self._due(kind, path)
         for entries in self._persistent(path):
             self._call(entries, event)
-        _fire(shots, event)
-        if kind is not WatchKind.CHANGED and path != "/":
+        if shots:
+            _fire(shots, event)
+        if kind is not WatchKind.CHANGED and (self._child or self._plain) and path != "/":
             parent = path.rpartition("/")[0] or "/"
             if self._modes.get(parent) is AddWatchMode.RECURSIVE:
                 self._tell_children(parent)
 
+    def _due(self, kind: WatchKind, path: str) -> list[Deferred[WatchEvent]]:
+        """The one-shot watches that an event ends, taken out of their tables."""
+        # Nearly always nobody waits: asking that is cheaper than making empty lists.
+        shots: list[Deferred[WatchEvent]] = []
+        if path in self._data:
+            shots += self._data.pop(path)
+        if path in self._exist:
+            shots += self._exist.pop(path)
+        if path in self._child and kind is WatchKind.DELETED:
+            shots += self._child.pop(path)
+        return shots
+
     def _persistent(self, path: str) -> list[list[PersistentEntry]]:
-        """The persistent watches that hear of a change of a znode."""
+        """The persistent watches that hear of a change of a znode, the innermost first."""
         heard = [self._plain[path]] if path in self._plain else []
-        below = _as_prefix(path)
-        heard += [entries for prefix, entries in self._prefixes if below.startswith(prefix)]
+        recursive = self._recursive
+        above = path
+        while above != "/":
+            if above in recursive:
+                heard.append(recursive[above])
+            above = above[: above.rfind("/")] or "/"
+        if above in recursive:
+            heard.append(recursive[above])
         return heard
 
     def _tell_children(self, path: str) -> None:
@@ -251,11 +259,6 @@ def _fire(watches: Iterable[Deferred[WatchEvent]], event: WatchEvent) -> None:
     for watch in watches:
         if not watch.called:
             watch.callback(event)
-
-
-def _as_prefix(path: str) -> str:
-    """What ``path`` and all paths below it begin with, each with a slash behind it."""
-    return path if path == "/" else f"{path}/"
 
 
 def _batches(
