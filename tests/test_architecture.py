@@ -42,7 +42,7 @@ MAY_USE = {
     "work": "",
     # What is in ZooKeeper, and who is given what of it.
     "model": "drafts",
-    "store": "model txzookeeper work",
+    "store": "drafts model txzookeeper work",
     "pools": "events model resources store txzookeeper work",
     "reports": "model",
     # Where nodes come from; drivers know all but each other.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from nodepool_tx.drafts import copier
+from nodepool_tx.drafts import copier, maker
 from nodepool_tx.model import Node, NodeRequest, NodeState, RequestState
 
 NODE = Node(
@@ -77,3 +77,15 @@ def test_hashes_are_those_of_equal_records() -> None:
     copy = copier(Point)
     assert copy(Point(1, 2), {"y": 5}) in {Point(1)}
     assert copy(Point(1, 2), {"x": 5}) not in {Point(1)}
+
+
+def test_records_are_made_of_the_values_of_all_fields() -> None:
+    """What is made is equal to what the constructor makes; without a value nothing is made."""
+    fields = {**values(REQUEST), "no field": 1}
+    made = maker(NodeRequest)(fields)
+    assert (type(made), made, values(made)) == (NodeRequest, REQUEST, values(REQUEST))
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        made.state_time = 1.0  # type: ignore[misc]
+    del fields["reuse"]
+    with pytest.raises(KeyError):
+        maker(NodeRequest)(fields)

@@ -344,6 +344,55 @@ def test_nothing_but_unreadable_is_raised_for_requests(value: dict[str, object])
     encode_request(request)
 
 
+#: Anything that a field of a record may hold, of the types that the model names and others.
+VALUES = ANYTHING | st.lists(st.text(max_size=5), max_size=3).map(tuple) | st.just(1e300)
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(set(NODE) - {"ssh_port", "state"})), VALUES),
+    st.sampled_from(NodeState),
+    st.dictionaries(st.sampled_from(["az", "ssh_port", "new", "é"]), ANYTHING),
+)
+def test_nodes_are_written_as_json_dumps_would(
+    fields: dict[str, Any], state: NodeState, extra: dict[str, Any]
+) -> None:
+    """Not a byte differs, in whatever order and however escaped; what is unknown comes last."""
+    node = Node(state=state, **fields, extra=extra)
+    known = {key: getattr(node, key) for key in NODE if key != "ssh_port"}
+    known |= {"state": state.value, "ssh_port": node.connection_port}
+    assert list(json.loads(encode_node(Node(state=state)))) == list(known)
+    assert encode_node(node) == json.dumps({**known, **extra}).encode()
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(set(REQUEST) - {"state"})), VALUES),
+    st.sampled_from(RequestState),
+    st.dictionaries(st.sampled_from(["nodes", "new", "%s"]), ANYTHING),
+)
+def test_requests_are_written_as_json_dumps_would(
+    fields: dict[str, Any], state: RequestState, extra: dict[str, Any]
+) -> None:
+    """As nodes are."""
+    request = NodeRequest(state=state, **fields, extra=extra)
+    known = {key: getattr(request, key) for key in REQUEST} | {"state": state.value}
+    assert encode_request(request) == json.dumps({**known, **extra}).encode()
+
+
+@pytest.mark.parametrize("key", ["state_time", "relative_priority"])
+def test_what_cannot_be_unknown(key: str) -> None:
+    """None is no time and no priority; elsewhere it is read as what Nodepool 11 makes of it."""
+    with pytest.raises(Unreadable):
+        decode_request("200-1", as_bytes({**REQUEST, key: None}))
+    request = decode_request(
+        "200-1",
+        as_bytes(
+            dict.fromkeys(REQUEST) | {"state": "failed", "state_time": 1, "relative_priority": 2}
+        ),
+    )
+    assert (request.node_types, request.nodes, request.declined_by) == ((), (), ())
+    assert (request.reuse, request.provider, request.created_time) == (False, None, None)
+
+
 @given(st.dictionaries(st.sampled_from(sorted(TestComponents.POOL)), ANYTHING))
 def test_nothing_but_unreadable_is_raised_for_components(value: dict[str, object]) -> None:
     """Any JSON in place of any field."""
