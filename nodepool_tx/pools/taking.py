@@ -175,7 +175,7 @@ class Taking:
             if ids is None or self._stopping:
                 try:
                     # If it was taken after all, the janitor finds it pending and unlocked.
-                    await self._release(lock)
+                    await self._release(request.id, lock)
                     reservation.release()
                     await self._pause_if_refused(request)
                 finally:
@@ -206,12 +206,25 @@ class Taking:
             self._refused.pop(request.id)
             await deferLater(self._clock, RETRY)
 
-    async def _release(self, lock: Lock) -> None:
-        """Give the lock up, and see what came of all that was done under it."""
+    async def _release(self, request_id: str, lock: Lock) -> None:
+        """Give the lock up, and see what came of all that was done under it.
+
+        What is left of it when nobody needs it any more is removed; if we are
+        stopping, or somebody else has it still, the janitor does that later.
+        """
         released = lock.release().addErrback(self._not_released, lock)
-        if not self._stopping:
-            await released
-            await self._catch_up()
+        if self._stopping:
+            return
+        await released
+        await self._catch_up()
+        requests = self._store.requests
+        latest = requests.get(request_id)
+        over = latest.is_answered if latest is not None else not requests.exists(request_id)
+        if over and requests.has_lock_directory(request_id) and not requests.is_locked(request_id):
+            try:
+                await self._store.remove_request_lock(request_id)
+            except Uncertain as e:
+                self._log.debug("a lock is left to the janitor: {reason}", reason=str(e))
 
     def _not_released(self, failure: Failure, lock: Lock) -> None:
         self._log.debug("{path} goes with the session", failure=failure, path=lock.path)
@@ -259,7 +272,7 @@ class Taking:
         finally:
             taken.followed.stop()
             try:
-                await self._release(taken.lock)
+                await self._release(taken.request.id, taken.lock)
             finally:
                 self._end(taken.request)
 
@@ -358,12 +371,6 @@ class Taking:
             if request is None
             else f"was made {request.state.value} by somebody else",
         )
-        await self._release(taken.lock)
-        if request is None and not unreadable:
-            try:
-                await self._store.remove_request_lock(request_id)
-            except Uncertain as e:
-                self._log.debug("a lock is left to the janitor: {reason}", reason=str(e))
 
     def _tell_finished(self, request: NodeRequest, nodes: Sequence[Node]) -> None:
         self._statistics.served += 1

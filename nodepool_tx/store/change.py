@@ -14,6 +14,10 @@ directory missing, as removal and return are one step.  Together with the
 version of each record that is written, such a change is atomic and fenced, and
 a crash leaves nothing behind.
 
+The lock of a request lies beside it and would outlive it.  What answers a
+request for good therefore does not put the directory back, and removes it
+together with a lock that is given up, unless somebody else is in it.
+
 Whether the directory exists at all comes from the tables, which may lag; a
 refusal that says so is tried again with what it taught.
 
@@ -131,6 +135,8 @@ class _Item:
     lock_dir: bool
     #: The lock is given up in the same step.
     release: bool = False
+    #: The lock's directory goes: nobody has a reason to lock this any more.
+    ends: bool = False
     #: Only see that it is unchanged; its lock does not matter.
     check_only: bool = False
     #: What is written.
@@ -222,6 +228,9 @@ class Change:
     ) -> None:
         """Write ``after`` if the request is still what it was in ``before``.
 
+        A request that is answered for good keeps no directory for its lock,
+        unless ``lock`` is kept or others wait for it.
+
         :param release: give ``lock`` up in the same step.
         """
         self._items.append(
@@ -235,6 +244,7 @@ class Change:
                 lock,
                 self._request_has_lock_dir(before.id),
                 release,
+                ends=after.is_answered and (lock is None or release),
                 record=after,
             )
         )
@@ -344,21 +354,18 @@ class Change:
                 continue
             removal = item.data is None
             if item.lock is not None:
-                if removal:
+                if removal or item.release:
                     item.lock.release_in(txn)
-                    add(item, _Role.FENCE)
-                    txn.delete(item.lock_path)
-                    add(item, _Role.REMOVE_DIRECTORY)
-                elif item.release:
-                    item.lock.release_in(txn)
-                    add(item, _Role.FENCE)
                 else:
                     item.lock.check_in(txn)
-                    add(item, _Role.FENCE)
+                add(item, _Role.FENCE)
+                if removal or item.ends:
+                    txn.delete(item.lock_path)
+                    add(item, _Role.REMOVE_DIRECTORY)
             elif item.lock_dir:
                 txn.delete(item.lock_path)
                 add(item, _Role.REMOVE_DIRECTORY)
-                if not removal:
+                if not (removal or item.ends):
                     txn.create(item.lock_path)
                     add(item, _Role.CREATE_DIRECTORY)
             elif not removal or item.what == "request":
@@ -402,6 +409,10 @@ class Change:
         if operation.role is _Role.FENCE:
             raise Locked(item.what, item.id) from failure
         if operation.role is _Role.REMOVE_DIRECTORY and isinstance(error, zke.NotEmptyError):
+            if item.ends and item.lock is not None:
+                # Somebody waits for the lock that is given up here, and only needs its directory.
+                item.ends = False
+                return
             raise Locked(item.what, item.id) from failure
         if operation.role in (_Role.DATA, _Role.CHECK) or (
             operation.role in (_Role.CREATE_DIRECTORY, _Role.REMOVE_DATA)

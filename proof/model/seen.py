@@ -150,10 +150,10 @@ def asked_by(begin: Begin) -> Operations:
 def asked_again(operations: Operations, refused: Refused) -> Operations:
     """What is asked for instead of what was refused; nothing if it is given up.
 
-    The launcher may only have been mistaken about which locks have a directory,
-    see ``Change.commit``.
+    The launcher may only have been mistaken about which locks have a directory, or
+    another be in the queue of the lock that it gives up, see ``Change.commit``.
     """
-    if refused.reason not in ("exists", "no node"):
+    if refused.reason not in ("exists", "no node", "not empty"):
         return ()
     key = (operations, refused.index, refused.reason)
     if key not in _retries:

@@ -239,6 +239,52 @@ class TakingTests(MakingTestCase):
         self.assertEqual(self.state(second), "pending")
 
 
+class TooLateTests(MakingTestCase):
+    """A request is over when its lock is had; nothing is left of that lock."""
+
+    def assert_nothing_left(self, action: Callable[[str], object]) -> None:
+        taken = []
+
+        def act(call: object) -> None:
+            self.assertNotEqual(self.inspector.dump(f"{paths.REQUEST_LOCKS}/"), {})
+            taken.append(call)
+            action(request_id)
+
+        self.inspector.before("transaction", act, client=self.client, times=1)
+        request_id = self.add_request("a")
+        self.settle()
+        self.assertEqual(len(taken), 1)
+        self.assertEqual(self.inspector.dump(f"{paths.REQUEST_LOCKS}/"), {})
+        self.assertEqual(self.maker.asked, [])
+        self.assert_nothing_held()
+
+    def test_cancelled(self) -> None:
+        """Withdrawn in that moment."""
+        self.assert_nothing_left(lambda request_id: self.delete(paths.request(request_id)))
+
+    def test_answered(self) -> None:
+        """Served by somebody else in that moment."""
+        self.assert_nothing_left(
+            lambda request_id: self.change_request(
+                request_id, state=RequestState.FULFILLED, nodes=("0000009999",)
+            )
+        )
+
+    def test_still_open(self) -> None:
+        """One that only was written to is taken in the end."""
+        asked: list[str] = []
+
+        def act(call: object) -> None:
+            asked.append("written")
+            self.change_request(request_id, relative_priority=7)
+
+        self.inspector.before("transaction", act, client=self.client, times=1)
+        request_id = self.add_request("a")
+        self.settle()
+        self.assertEqual((asked, self.state(request_id)), (["written"], "pending"))
+        self.assertNotEqual(self.inspector.dump(f"{paths.REQUEST_LOCKS}/"), {})
+
+
 class ManyPoolsTests(MakingTestCase):
     def locks_made(self) -> int:
         """Contenders for locks that were made while one request was taken."""
@@ -273,6 +319,28 @@ class EndTests(MakingTestCase):
         self.assertEqual((request.state.value, request.declined_by), ("failed", (self.pool_id,)))
         self.assertEqual(request.nodes, ())
         self.assert_nothing_held()
+
+    def lock_directories(self) -> list[str]:
+        return list(self.inspector.dump(f"{paths.REQUEST_LOCKS}/"))
+
+    def test_its_lock_goes(self) -> None:
+        """With the answer, and in the same transaction: nothing is left for a sweep."""
+        self.assertNotEqual(self.lock_directories(), [])
+        self.ready(self.a)
+        self.inspector.requests.clear()
+        self.ready(self.b)
+        self.assert_served(self.request_id, self.a, self.b)
+        self.assertEqual(self.lock_directories(), [])
+        self.assertEqual(self.inspector.requests["delete"], 0)
+
+    def test_its_lock_goes_if_others_were_there_too(self) -> None:
+        """One who came too late has it still, and then the janitor does that."""
+        self.ready(self.a)
+        contender = self.lock_request(self.request_id)
+        self.settle()
+        self.ready(self.b)
+        self.assert_served(self.request_id, self.a, self.b)
+        self.assertIn(contender, self.lock_directories())
 
     def test_node_fails(self) -> None:
         """A node that cannot be made declines the request; the others go into stock."""

@@ -355,12 +355,12 @@ class RequestTests(ChangeTestCase):
         shown = self.requests.get(self.request.id)
         self.assertEqual(shown, self.fulfilled)
 
-    def test_a_lock_directory_of_the_request_stays(self) -> None:
+    def test_a_lock_directory_of_the_request_goes(self) -> None:
         """Whether we knew of it or not."""
         self.just_before(lambda: self.inspector.create(self.request_lock))
         self.run_until_done(self.fulfil())
         self.assertEqual(self.request_there(self.request.id), self.fulfilled)
-        self.assertTrue(self.exists(self.request_lock))
+        self.assertFalse(self.exists(self.request_lock))
 
     def test_a_locked_request_leaves_the_node_free(self) -> None:
         """Zuul sets a priority under that lock: nothing is half done."""
