@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.task import deferLater
 
 from nodepool_tx.config.cloud import CloudProvider
-from nodepool_tx.model import Node
+from nodepool_tx.model import Node, NodeState
 from nodepool_tx.nodescan.interface import Scanner
 from nodepool_tx.periodic import Periodic
 from nodepool_tx.providers.cloud import parts, status
@@ -169,7 +169,17 @@ class CloudProviderService(PooledProvider):
         self._launches.follow(change)
         self._housekeeping.follow(change)
         if change.after is None:
+            if change.before is not None and self._made_room(change.before):
+                self._account.quota.freed()
             self._on_progress()
+
+    def _made_room(self, gone: Node) -> bool:
+        """A server went with this node, whichever launcher has deleted it.
+
+        One that could be reached, that is: what the quota did not allow leaves servers, too.
+        """
+        deleted = gone.state is NodeState.DELETING and gone.interface_ip is not None
+        return deleted and gone.provider == self._account.name
 
     def _on_ended(self, node_id: str, crashed: bool) -> None:
         """Nothing is done here any more about a node: see what is to be done next."""

@@ -8,7 +8,7 @@ import attrs
 
 from nodepool_tx.config.cloud import CloudPool
 from nodepool_tx.model import Node, NodeState
-from nodepool_tx.providers.cloud.errors import CloudError
+from nodepool_tx.providers.cloud.errors import CloudError, OverQuota
 from nodepool_tx.providers.cloud.interface import Order
 from nodepool_tx.providers.cloud.records import metadata_of
 from nodepool_tx.providers.cloud.service import CloudProviderService
@@ -339,6 +339,25 @@ class Adopting(HousekeepingTestCase):
         self.world.settle()
         self.assertTrue(self.world.locked(node_id))
         self.assertEqual(second.status().tasks, ())
+
+    def test_room_that_another_launcher_has_made(self) -> None:
+        """What the cloud has refused is asked for again when the owner has deleted a server."""
+        self.provide(name="l1")
+        second = self.provide(name="l2")
+        used = self.world.order(second)
+        self.world.wait(60)
+        self.world.use(used)
+        self.world.cloud.fail_next("create", OverQuota("cores"), times=2)
+        # After a second refusal nothing is asked for twice as long.
+        for pause in (16, 5):
+            self.world.order(second)
+            self.world.wait(pause)
+        objection = second.making.objection("main", ["small"])
+        self.assertEqual(objection and objection.rule, "refusal")
+        self.world.give_back(used)
+        self.world.wait(15)
+        self.assertEqual(self.world.nodes(), {})
+        self.assertIsNone(second.making.objection("main", ["small"]))
 
     def test_not_before_it_has_caught_up(self) -> None:
         """What the owner before has done is known before anything is done."""
