@@ -137,15 +137,21 @@ class LeaseService(Service):
         return new or old
 
     def _on_node(self, change: NodeChange) -> None:
-        for node in (change.before, change.after):
-            if node is None or not node.allocated_to:
-                continue
-            lease_id = self._holders.get(node.allocated_to)
-            if lease_id is None:
-                request = self._store.requests.get(node.allocated_to)
-                lease_id = None if request is None else lease_of(request)
-            if lease_id is not None:
-                self._mark(lease_id)
+        before, after = change.before, change.after
+        promised = None if after is None else after.allocated_to
+        if promised:
+            self._mark_holder(promised)
+        if before is not None and before.allocated_to and before.allocated_to != promised:
+            self._mark_holder(before.allocated_to)
+
+    def _mark_holder(self, request_id: str) -> None:
+        """Look at the lease whose request this is, if it is one's."""
+        lease_id = self._holders.get(request_id)
+        if lease_id is None:
+            request = self._store.requests.get(request_id)
+            lease_id = None if request is None else lease_of(request)
+        if lease_id is not None:
+            self._mark(lease_id)
 
     def _mark(self, lease_id: str) -> None:
         self._marked.add(lease_id)

@@ -30,6 +30,8 @@ _ON_THEIR_WAY = (NodeState.INIT, NodeState.BUILDING, NodeState.TESTING)
 
 _READY, _BUILDING = "ready", "building"
 
+_NO_LABELS: frozenset[str] = frozenset()
+
 
 @attrs.frozen
 class _Counted:
@@ -70,7 +72,7 @@ class Stock:
         for request in self._store.requests:
             self._index(request.id, request)
         for node in self._store.nodes:
-            self._count(node.id)
+            self._count(node.id, node)
 
     def stop(self) -> None:
         for unsubscribe in self._unsubscribe:
@@ -98,22 +100,22 @@ class Stock:
     # -- following -------------------------------------------------------
 
     def _on_node(self, change: NodeChange) -> None:
-        touched = self._count(change.node_id)
         node = change.after
+        touched = self._count(change.node_id, node)
         if node is not None and node.allocated_to and node.allocated_to in self._labels:
             # Whoever waits to let it go may try again.
-            touched |= set(self._labels[node.allocated_to])
+            touched = touched.union(self._labels[node.allocated_to])
         if touched:
             self._changed(touched)
 
     def _on_request(self, change: RequestChange) -> None:
         touched = self._index(change.request_id, change.after)
         for node in self._store.nodes.of_request(change.request_id):
-            touched |= self._count(node.id)
+            touched = touched.union(self._count(node.id, node))
         if touched:
             self._changed(touched)
 
-    def _index(self, request_id: str, request: NodeRequest | None) -> set[str]:
+    def _index(self, request_id: str, request: NodeRequest | None) -> frozenset[str]:
         """Note which labels a request is for; returns those before and now."""
         before = self._labels.pop(request_id, ())
         for label in before:
@@ -123,23 +125,22 @@ class Stock:
             now = self._labels[request_id] = tuple(dict.fromkeys(request.node_types))
             for label in now:
                 self._requests.setdefault(label, set()).add(request_id)
-        return {*before, *now}
+        return frozenset((*before, *now)) if before or now else _NO_LABELS
 
-    def _count(self, node_id: str) -> set[str]:
+    def _count(self, node_id: str, node: Node | None) -> frozenset[str]:
         """Count a node anew; returns the labels for which that made a difference."""
-        before, now = self._counted.get(node_id), self._counted_as(node_id)
+        before, now = self._counted.get(node_id), self._counted_as(node)
         if before is now or before == now:
-            return set()
+            return _NO_LABELS
         if before is not None:
             del self._counted[node_id]
             self._add(node_id, before, -1)
         if now is not None:
             self._counted[node_id] = now
             self._add(node_id, now, 1)
-        return {label for counted in (before, now) if counted for label in counted.labels}
+        return frozenset(label for counted in (before, now) if counted for label in counted.labels)
 
-    def _counted_as(self, node_id: str) -> _Counted | None:
-        node = self._store.nodes.get(node_id)
+    def _counted_as(self, node: Node | None) -> _Counted | None:
         kind = self._kind(node) if node is not None else None
         if node is None or kind is None:
             return None
@@ -155,14 +156,15 @@ class Stock:
 
     def _kind(self, node: Node) -> str | None:
         """What a node counts as."""
-        promised = node.allocated_to
-        gone = bool(promised) and not self._store.requests.exists(promised or "")
-        if node.state in _ON_THEIR_WAY:
-            return _BUILDING if gone or not promised else None
-        if node.state is not NodeState.READY:
+        state, promised = node.state, node.allocated_to
+        on_its_way = state in _ON_THEIR_WAY
+        if not on_its_way and state is not NodeState.READY:
             return None
         if not promised:
-            return _READY
+            return _BUILDING if on_its_way else _READY
+        gone = not self._store.requests.exists(promised)
+        if on_its_way:
+            return _BUILDING if gone else None
         if gone:
             # A client locks its nodes before it removes the request.
             return None if self._store.nodes.is_locked(node.id) else _READY

@@ -14,6 +14,8 @@ __all__ = ["are_fit"]
 
 async def are_fit(source: NodeSource, nodes: Sequence[Node]) -> bool:
     """Check all of them together, until one is found that is not."""
+    if len(nodes) == 1:
+        return await source.check(nodes[0])
     checks = [source.check(node).addCallback(_insist) for node in nodes]
     try:
         await gatherResults(checks, consumeErrors=True)

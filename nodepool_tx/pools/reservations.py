@@ -156,6 +156,8 @@ class Reservations:
 
         :param limits: of the accounts, but for tenants.
         """
+        if not limits and not self.tenant_limits.any:
+            return ()
         needed = needed_by(charges)
         return shortages(
             needed,
@@ -288,15 +290,19 @@ class Reservations:
             awaiting = self._expected.pop(change.node_id, None)
             if awaiting is not None:
                 awaiting.settle(change.node_id)
-        if change.before is None or change.before is change.after:
+        before, after = change.before, change.after
+        if before is None or before is after:
             return
-        before, held = _counted(change.before), _held(change.before) != _held(change.after)
-        after = _counted(change.after)
-        if before == after and not held:
-            return
-        for account, amounts in before.items():
-            now = after.get(account, _NOTHING)
-            freed = [r for r, amount in amounts.items() if now.get(r, 0) < amount or held]
+        accounts, amounts = accounts_of(before), resources_of(before)
+        still: tuple[Account, ...] = ()
+        now, held = _NOTHING, _held(before) != _held(after)
+        if after is not None:
+            still, now = accounts_of(after), resources_of(after)
+            if still == accounts and now == amounts and not held:
+                return
+        for account in accounts:
+            counted = now if account in still else _NOTHING
+            freed = [r for r, amount in amounts.items() if counted.get(r, 0) < amount or held]
             if freed:
                 self._tell(account, freed)
 
@@ -339,10 +345,6 @@ class Reservations:
 
     async def barrier(self) -> None:
         await self._store.barrier()
-
-
-def _counted(node: Node | None) -> dict[Account, Amounts]:
-    return {} if node is None else dict.fromkeys(accounts_of(node), resources_of(node))
 
 
 def _held(node: Node | None) -> bool:

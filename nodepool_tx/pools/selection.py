@@ -32,6 +32,9 @@ def choose(
     run out.
     """
     enough = len(labels) + len(excluded)
+    if len(labels) == 1:
+        options_of_one = candidates(labels[0], enough)
+        return (next((node for node in options_of_one if node.id not in excluded), None),)
     options = {
         label: [node for node in candidates(label, enough) if node.id not in excluded]
         for label in dict.fromkeys(labels)

@@ -34,6 +34,11 @@ class TenantLimits:
             for observer in tuple(self._observers):
                 observer()
 
+    @property
+    def any(self) -> bool:
+        """Some tenant is limited in something."""
+        return bool(self._finite)
+
     def of(self, tenant: str | None) -> Amounts | None:
         """What a tenant is limited in, or None if it is not."""
         return self._finite.get(tenant) if tenant else None

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import attrs
-
 from nodepool_tx.model import Node, NodeRequest, NodeState, RequestState
 from nodepool_tx.pools.interface import NodeMaker
 from nodepool_tx.pools.planning import Plan, held_lock
@@ -28,12 +26,11 @@ _USEFUL = frozenset({NodeState.INIT, NodeState.BUILDING, NodeState.TESTING, Node
 
 def in_stock(node: Node) -> Node:
     """The node when it is promised to nobody any more."""
-    return attrs.evolve(node, allocated_to=None, tenant_name=None, requestor=None)
+    return node.changed(allocated_to=None, tenant_name=None, requestor=None)
 
 
 def _promised(node: Node, request: NodeRequest) -> Node:
-    return attrs.evolve(
-        node,
+    return node.changed(
         allocated_to=request.id,
         tenant_name=request.tenant_name,
         requestor=request.requestor,
@@ -221,7 +218,7 @@ def _assign(
         if chosen is None:
             draft = maker.draft(pool, label, request, plan.zone)
             # What was judged is what is counted from now on.
-            change.create_node(attrs.evolve(draft, resources=dict(charge.amounts)))
+            change.create_node(draft.changed(resources=dict(charge.amounts)))
     return True
 
 

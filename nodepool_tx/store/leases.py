@@ -199,7 +199,7 @@ class LeaseTable:
         """
         path, data = paths.lease(lease.id), encode_lease(lease)
         change.also("lease", lease.id, lambda txn: txn.create(path, data))
-        wish = encode_request(attrs.evolve(request, requestor=requestor_for(lease.id)))
+        wish = encode_request(request.changed(requestor=requestor_for(lease.id)))
         prefix = f"{paths.REQUESTS}/{lease.priority:03d}-"
         change.also(
             "directory",

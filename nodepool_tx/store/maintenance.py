@@ -94,7 +94,7 @@ class MaintenanceTable:
 
     def of_provider(self, name: str) -> Maintenance | None:
         """The record of a provider that is out of service now, as a whole."""
-        return self._current(paths.maintenance_of_provider(name))
+        return self._current(paths.maintenance_of_provider(name)) if self._records else None
 
     def providers_in_words(self) -> dict[str, str]:
         """Each provider that is out of service as a whole now, and why."""

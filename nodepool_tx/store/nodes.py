@@ -96,7 +96,7 @@ class NodeTable:
         #: Number of labels -> ids, longest free first.
         self._free: dict[_FreeKey, dict[int, dict[str, None]]] = {}
         self.usage = Usage()
-        self._observers: list[Callable[[NodeChange], None]] = []
+        self._observers: tuple[Callable[[NodeChange], None], ...] = ()
         self.unreadable: dict[str, str] = {}
         cache.subscribe(self._on_change)
 
@@ -135,6 +135,11 @@ class NodeTable:
     def is_reserved(self, node_id: str) -> bool:
         entry = self._entries.get(node_id)
         return entry is not None and entry.reserved
+
+    def is_in_hands(self, node_id: str) -> bool:
+        """It is locked, or reserved."""
+        entry = self._entries.get(node_id)
+        return entry is not None and (entry.reserved or bool(entry.contenders))
 
     def has_lock_directory(self, node_id: str) -> bool:
         entry = self._entries.get(node_id)
@@ -206,40 +211,50 @@ class NodeTable:
             entry.reserved = False
             self._index_free(node_id, entry)
             self._drop_if_empty(node_id, entry)
-            locked = bool(entry.contenders)
-            self._tell(NodeChange(node_id, entry.node, entry.node, locked, locked))
+            if entry.node is not None:
+                locked = bool(entry.contenders)
+                self._tell(NodeChange(node_id, entry.node, entry.node, locked, locked))
 
     # -- following -------------------------------------------------------
 
     def subscribe(self, observer: Callable[[NodeChange], None]) -> Callable[[], None]:
         """Hear of every change, after the indexes show it; returns its removal."""
-        self._observers.append(observer)
-        return lambda: self._observers.remove(observer)
+        self._observers = (*self._observers, observer)
+
+        def unsubscribe() -> None:
+            observers = list(self._observers)
+            observers.remove(observer)
+            self._observers = tuple(observers)
+
+        return unsubscribe
 
     def _tell(self, change: NodeChange) -> None:
-        for observer in tuple(self._observers):
+        for observer in self._observers:
             try:
                 observer(change)
             except Exception:
                 self._log.failure("observer of nodes failed on {node_id}", node_id=change.node_id)
 
     def _on_change(self, change: CacheChange) -> None:
-        if change.kind in (ChangeKind.CURRENT, ChangeKind.STALE):
+        kind = change.kind
+        if kind is ChangeKind.CURRENT or kind is ChangeKind.STALE:
             return
         parts = paths.below(paths.NODES, change.path)
-        if not parts or (len(parts) > 1 and parts[1] != "lock") or len(parts) > 3:
+        depth = len(parts)
+        if not 1 <= depth <= 3 or (depth > 1 and parts[1] != "lock"):
             return
         node_id = parts[0]
         entry = self._entries.get(node_id)
         if entry is None:
             entry = self._entries[node_id] = _Entry()
-        present = change.kind is not ChangeKind.REMOVED
-        if len(parts) == 2:
+        present = kind is not ChangeKind.REMOVED
+        if depth == 2:
             entry.lock_dir = present
-            self._drop_if_empty(node_id, entry)
+            if not present:
+                self._drop_if_empty(node_id, entry)
             return
         before, locked_before = entry.node, bool(entry.contenders)
-        if len(parts) == 1:
+        if depth == 1:
             entry.node = self._decode(node_id, change) if present else None
         elif present:
             entry.contenders |= {parts[2]}

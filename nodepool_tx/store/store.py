@@ -169,8 +169,11 @@ class Store(Service):
         return lambda: self._on_any_change.remove(observer)
 
     def _on_cache(self, change: CacheChange) -> None:
-        for changed in tuple(self._on_any_change):
-            changed()
+        if self._on_any_change:
+            for changed in tuple(self._on_any_change):
+                changed()
+        if change.kind is ChangeKind.ADDED or change.kind is ChangeKind.CHANGED:
+            return
         if change.kind is ChangeKind.REMOVED and change.path in paths.SKELETON:
             self._log.warn("{path} was removed, making it again", path=change.path)
             self._prepared = False

@@ -8,7 +8,8 @@ record, from the creation of the record to its removal.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -88,37 +89,48 @@ def _accounts(provider: str | None, pool: str | None, tenant: str | None) -> tup
     return tuple(found)
 
 
-class _Part(enum.Enum):
-    ALL = enum.auto()
-    LEAVING = enum.auto()
-    HELD = enum.auto()
+class _Part(enum.IntEnum):
+    ALL = 0
+    LEAVING = 1
+    HELD = 2
 
 
-#: The accounts in which a node counts, which sums of them it adds to, and how much.
-_Share = tuple[tuple[Account, ...], tuple[_Part, ...], Amounts]
+#: What is added up: the part of an account.
+_Key = tuple[_Part, Account]
+#: The sums that a node adds to.
+_Keys = frozenset[_Key]
+
+_NO_KEYS: _Keys = frozenset()
 
 
-def _share_of(node: Node | None) -> _Share:
-    return (
-        ((), (), _NOTHING)
-        if node is None
-        else (accounts_of(node), _parts(node), resources_of(node))
-    )
+def _keys_of(node: Node | None) -> _Keys:
+    if node is None:
+        return _NO_KEYS
+    return _keys(node.provider, node.pool, node.tenant_name, node.state)
 
 
-def _parts(node: Node) -> tuple[_Part, ...]:
-    if node.state in LEAVING:
-        return (_Part.ALL, _Part.LEAVING)
-    if node.state is NodeState.HOLD:
-        return (_Part.ALL, _Part.HELD)
-    return (_Part.ALL,)
+@lru_cache(maxsize=1000)
+def _keys(provider: str | None, pool: str | None, tenant: str | None, state: NodeState) -> _Keys:
+    """The same object for all nodes that are alike."""
+    parts = [_Part.ALL]
+    if state in LEAVING:
+        parts.append(_Part.LEAVING)
+    elif state is NodeState.HOLD:
+        parts.append(_Part.HELD)
+    return frozenset(itertools.product(parts, _accounts(provider, pool, tenant)))
+
+
+@lru_cache(maxsize=1000)
+def _beyond(keys: _Keys, others: _Keys) -> tuple[_Key, ...]:
+    """Those that are not among the others; nodes go through few states, over and over."""
+    return tuple(keys - others)
 
 
 class Usage:
     """Sums over nodes, by account; a change of a node costs the same however many there are."""
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[_Part, Account], dict[str, _Sum]] = {}
+        self._sums: dict[_Key, dict[str, _Sum]] = {}
 
     def used(self, account: Account) -> Amounts:
         """What its nodes add up to, by resource."""
@@ -143,25 +155,32 @@ class Usage:
 
     def change(self, before: Node | None, after: Node | None) -> None:
         """Count a node as it is now, and no more as it was."""
-        was, now = _share_of(before), _share_of(after)
-        if was != now:
-            self._count(was, -1)
-            self._count(now, 1)
+        was, now = _keys_of(before), _keys_of(after)
+        amounts = _NOTHING if before is None else resources_of(before)
+        new_amounts = _NOTHING if after is None else resources_of(after)
+        if before is not None and after is not None and amounts == new_amounts:
+            if was is not now:
+                self._count(_beyond(was, now), amounts, -1)
+                self._count(_beyond(now, was), amounts, 1)
+        else:
+            self._count(was, amounts, -1)
+            self._count(now, new_amounts, 1)
 
-    def _count(self, share: _Share, sign: int) -> None:
-        accounts, parts, amounts = share
-        for account in accounts:
-            for part in parts:
-                key = (part, account)
-                sums = self._sums.setdefault(key, {})
-                for resource, amount in amounts.items():
-                    each = sums.setdefault(resource, _Sum())
-                    each.amount += sign * amount
-                    each.nodes += sign
-                    if not each.nodes:
-                        del sums[resource]
-                if not sums:
-                    del self._sums[key]
+    def _count(self, keys: Iterable[_Key], amounts: Amounts, sign: int) -> None:
+        for key in keys:
+            sums = self._sums.get(key)
+            if sums is None:
+                sums = self._sums[key] = {}
+            for resource, amount in amounts.items():
+                each = sums.get(resource)
+                if each is None:
+                    each = sums[resource] = _Sum()
+                each.amount += sign * amount
+                each.nodes += sign
+                if not each.nodes:
+                    del sums[resource]
+            if not sums:
+                del self._sums[key]
 
 
 @attrs.define

@@ -162,7 +162,7 @@ class Attempt:
         await self.hold.write(self._with_id)
 
     def _with_id(self, node: Node) -> Node:
-        return attrs.evolve(node, external_id=self.external_id)
+        return node.changed(external_id=self.external_id)
 
     # -- waiting ---------------------------------------------------------
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
 from kazoo import exceptions as zke
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -191,7 +190,7 @@ class Hold:
                     raise NotHeld(f"the lock of node {self.node_id} was lost") from None
             else:
                 # Each write of a znode counts its version on by one.
-                self._known = attrs.evolve(after, version=before.version + 1)
+                self._known = after.changed(version=before.version + 1)
                 return self._known
             self._mind(True)
 

@@ -200,7 +200,7 @@ class Launch:
         return None
 
     async def _found(self, external_id: str) -> str:
-        await self.hold.write(lambda node: attrs.evolve(node, external_id=external_id))
+        await self.hold.write(lambda node: node.changed(external_id=external_id))
         return external_id
 
     async def _prepare(self, external_id: str | None) -> Attempt:
@@ -328,7 +328,7 @@ class Launch:
                 )
                 return False
         self.attempt = None
-        await self.hold.write(lambda node: attrs.evolve(node, external_id=None))
+        await self.hold.write(lambda node: node.changed(external_id=None))
         return True
 
     async def _left_over(self) -> tuple[str, ...] | None:

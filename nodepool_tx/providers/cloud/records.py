@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
-
 from nodepool_tx.config.cloud import CloudPool
 from nodepool_tx.config.frozen import thaw
 from nodepool_tx.model import Node, NodeRequest, NodeState
@@ -90,8 +88,7 @@ def begun(
     if node.state is not NodeState.BUILDING:
         node = node.in_state(NodeState.BUILDING, now)
     known: dict[str, Any] = {"resources": dict(needs)} if needs is not None else {}
-    return attrs.evolve(
-        _reached_by(node, image.login),
+    return _reached_by(node, image.login).changed(
         image_id=image.image_id,
         hostname=host_name(node.id),
         az=zone,
@@ -110,8 +107,9 @@ def with_instance(node: Node, instance: Instance, pool: CloudPool) -> Node:
     if instance.attributes is not None:
         # What the pool says goes before what the cloud says.
         known["attributes"] = {**instance.attributes, **(node.attributes or {})}
-    return attrs.evolve(
-        _reached_by(node, instance.login) if instance.login is not None else node,
+    if instance.login is not None:
+        node = _reached_by(node, instance.login)
+    return node.changed(
         external_id=instance.external_id,
         interface_ip=address,
         public_ipv4=instance.public_ipv4,
@@ -138,4 +136,4 @@ def _reached_by(node: Node, login: Login) -> Node:
     known = {
         field: value for field in _LOGIN_FIELDS if (value := getattr(login, field)) is not None
     }
-    return attrs.evolve(node, **known)
+    return node.changed(**known)

@@ -73,13 +73,15 @@ class DesiredNode:
     host_keys: tuple[str, ...] = ()
     host_key_checking: bool = True
     timeout: float = 5.0
+    identity: Identity = attrs.field(init=False, repr=False, eq=False)
+    look: Look = attrs.field(init=False, repr=False, eq=False)
 
-    @property
-    def identity(self) -> Identity:
+    @identity.default
+    def _identity(self) -> Identity:
         return (self.hostname, self.username, self.port)
 
-    @property
-    def look(self) -> Look:
+    @look.default
+    def _look(self) -> Look:
         if self.connection_type not in SSH_TYPES:
             return Look.PORT
         return Look.KEYS if self.host_key_checking else Look.NONE

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from nodepool_tx.model import Node
-from nodepool_tx.providers.static.desired import Desired, DesiredNode, Identity, key_of
+from nodepool_tx.providers.static.desired import Desired, DesiredNode, Identity, Look, key_of
 from nodepool_tx.providers.static.hosts import LONGEST_RETRY
 from nodepool_tx.providers.static.observed import HostState
 from nodepool_tx.providers.static.reconciler import Reconciler
@@ -75,6 +75,10 @@ class HandOut:
 
     def check(self, node: Node) -> Deferred[bool]:
         """See :meth:`nodepool_tx.pools.interface.NodeSource.check`."""
+        host = self._desired.at(key_of(node))
+        if host is not None and host.look is Look.NONE and not self._withdrawn(host.identity):
+            # It is taken at its word, which takes no time.
+            return succeed(True)
         checking = self._tracker.run(f"checking node {node.id}", self._check(node))
         return checking.addCallback(bool)
 

@@ -43,6 +43,7 @@ __all__ = [
     "WaitFor",
     "WriteStep",
     "fresh_node",
+    "is_kept_from_us",
     "plan",
 ]
 
@@ -172,18 +173,32 @@ def plan(
 # -- kinds of nodes --------------------------------------------------------
 
 
+def is_kept_from_us(node: Node, in_hands: bool) -> bool:
+    """A node may not be touched: whatever is planned for it is to wait.
+
+    :param in_hands: somebody has its lock, or it is reserved.
+    """
+    state = node.state
+    return (
+        in_hands
+        or state is NodeState.HOLD
+        or (state is NodeState.READY and bool(node.allocated_to))
+        or state in NEVER_STATIC
+    )
+
+
 def _kept_from_us(seen: SeenNode) -> Wait | None:
     """Why a node may not be touched, or None if it may."""
     node = seen.node
+    if not is_kept_from_us(node, seen.locked or seen.reserved):
+        return None
     if seen.locked or seen.reserved:
         return Wait(WaitFor.HANDS, f"node {node.id} ({node.state.value}) is in use")
     if node.state is NodeState.HOLD:
         return Wait(WaitFor.HOLD, f"node {node.id} is held")
     if node.state is NodeState.READY and node.allocated_to:
         return Wait(WaitFor.PROMISE, f"node {node.id} is promised to {node.allocated_to}")
-    if node.state in NEVER_STATIC:
-        return Wait(WaitFor.STRANGE, f"node {node.id} is {node.state.value}, and is left alone")
-    return None
+    return Wait(WaitFor.STRANGE, f"node {node.id} is {node.state.value}, and is left alone")
 
 
 def _keeper(nodes: tuple[SeenNode, ...]) -> SeenNode | None:
@@ -191,11 +206,13 @@ def _keeper(nodes: tuple[SeenNode, ...]) -> SeenNode | None:
     is free, that before what came back, then the oldest."""
 
     def rank(seen: SeenNode) -> tuple[int, str]:
-        if _kept_from_us(seen):
+        if is_kept_from_us(seen.node, seen.locked or seen.reserved):
             return (0, seen.node.id)
         return (1 if seen.node.state is NodeState.READY else 2, seen.node.id)
 
     candidates = [s for s in nodes if s.node.state not in NEVER_STATIC]
+    if len(candidates) == 1:
+        return candidates[0]
     return min(candidates, key=rank, default=None)
 
 
@@ -247,10 +264,9 @@ def _keep_free(desired: DesiredNode, node: Node, host: HostFacts) -> list[Step]:
     keys = _keys_to_record(desired, node, host)
     if keys is None:
         return [Probe(desired.identity, f"the host keys of node {node.id} have to be gathered")]
-    after = _as_defined(desired, node, keys)
-    # ``==`` takes 1 and true for the same; attributes that differ are other objects.
-    unchanged = after == node and after.attributes is node.attributes
-    return [] if unchanged else [Update(node, after)]
+    if _is_as_defined(desired, node, keys):
+        return []
+    return [Update(node, _as_defined(desired, node, keys))]
 
 
 def _fill(desired: DesiredNode, slot: ObservedSlot, host: HostFacts, now: float) -> Step:
@@ -282,7 +298,7 @@ def _plan_unslotted(
         if free and given:
             steps.append(Wait(WaitFor.ROOM, f"node {seen.node.id} is next to get a slot"))
         elif free:
-            steps.append(Update(seen.node, attrs.evolve(seen.node, slot=slot.spare)))
+            steps.append(Update(seen.node, seen.node.changed(slot=slot.spare)))
             given = True
         else:
             steps.append(_give_up(seen, "it names no slot"))
@@ -318,14 +334,26 @@ def fresh_node(desired: DesiredNode, slot: int, host: HostFacts, now: float) -> 
     )
 
 
+def _is_as_defined(desired: DesiredNode, node: Node, keys: tuple[str, ...]) -> bool:
+    """Whether :func:`_as_defined` would change nothing."""
+    return (
+        node.pool == desired.pool
+        and node.type == desired.labels
+        and node.connection_type == desired.connection_type
+        and node.shell_type == desired.shell_type
+        and node.python_path == desired.python_path
+        and (node.host_keys == keys or set(node.host_keys) == set(keys))
+        and _same(node.attributes, desired.attributes)
+    )
+
+
 def _as_defined(desired: DesiredNode, node: Node, keys: tuple[str, ...]) -> Node:
     """The record of a free node as its definition is now.
 
     Its address stays: a name may have several, and asking for it again gives
     another one.
     """
-    return attrs.evolve(
-        node,
+    return node.changed(
         pool=desired.pool,
         type=desired.labels,
         connection_type=desired.connection_type,

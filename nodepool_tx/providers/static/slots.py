@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from nodepool_tx.model import NodeState
 from nodepool_tx.providers.static.desired import Desired, DesiredNode, Identity, SlotKey, key_of
 from nodepool_tx.providers.static.observed import AMPLE, ObservedSlot, SeenNode
-from nodepool_tx.providers.static.plan import NEVER_STATIC
+from nodepool_tx.providers.static.plan import NEVER_STATIC, is_kept_from_us
 from nodepool_tx.store.nodes import NodeChange, NodeTable
 
 __all__ = ["SlotIndex"]
@@ -61,17 +61,20 @@ class SlotIndex:
 
     def follow(self, change: NodeChange, order: int) -> tuple[SlotKey, ...]:
         """Take a change in; returns the slots that it is about."""
-        old = self._where.get(change.node_id)
-        after = change.after
+        node_id, after = change.node_id, change.after
+        old = self._where.get(node_id)
         new = key_of(after) if after is not None and after.provider == self._provider else None
-        moved = old != new
-        if old is not None and moved:
-            self._take(change.node_id, old, order)
+        if old == new:
+            if old is None:
+                return ()
+            if change.before is not after or change.locked_before != change.locked_after:
+                self._at[old][node_id] = order
+            return (old,)
+        if old is not None:
+            self._take(node_id, old, order)
         if new is not None:
-            altered = change.before is not after or change.locked_before != change.locked_after
-            if moved or altered:
-                self._put(change.node_id, new, order)
-        return tuple(key for key in dict.fromkeys((old, new)) if key is not None)
+            self._put(node_id, new, order)
+        return tuple(key for key in (old, new) if key is not None)
 
     def _put(self, node_id: str, key: SlotKey, order: int) -> None:
         self._where[node_id] = key
@@ -100,6 +103,22 @@ class SlotIndex:
                 del self._crowded[key.identity]
 
     # -- observing -------------------------------------------------------
+
+    def is_taken(self, node_id: str, keys: Sequence[SlotKey]) -> bool:
+        """All that is in these slots is one node that is kept from us.
+
+        A plan for it would be to wait for an event, of which most are of this kind: a node
+        is promised, locked, in use.
+        """
+        if len(keys) != 1 or len(self._at.get(keys[0], ())) != 1:
+            return False
+        node = self._table.get(node_id)
+        return (
+            node is not None
+            and self._where.get(node_id) == keys[0]
+            and node.state not in NEVER_STATIC
+            and is_kept_from_us(node, self._table.is_in_hands(node_id))
+        )
 
     def is_crowded(self, identity: Identity) -> bool:
         """The machine has a node where none should be."""

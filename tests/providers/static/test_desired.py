@@ -44,6 +44,8 @@ def test_each_node_becomes_a_host_with_its_slots() -> None:
         "host_keys": ("ssh-rsa X",),
         "host_key_checking": False,
         "timeout": 7.0,
+        "identity": ("web1", "me", 2222),
+        "look": Look.NONE,
     }
     assert list(desired.slot_keys()) == [SlotKey(("web1", "me", 2222), n) for n in range(3)]
 
