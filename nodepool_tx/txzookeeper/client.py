@@ -51,6 +51,7 @@ from nodepool_tx.txzookeeper.wire import (
     Decoder,
     Record,
     RemoveWatches,
+    packed_acl,
     read_children,
     read_data,
     read_nothing,
@@ -104,6 +105,7 @@ class ZookeeperClient:
         random = random or Random()
         self._chroot = where.chroot
         self._acl = tuple(acl)
+        self._packed_acl = packed_acl(self._acl)
         self._close_timeout = close_timeout
         self._counters = Counters()
         self._session = Session(session_timeout)
@@ -115,7 +117,7 @@ class ZookeeperClient:
             self._session,
             self._counters,
             auth=tuple(auth),
-            on_event=self._on_event,
+            on_event=self._on_event if self._chroot else self._watches.dispatch,
             on_connected=self._on_connected,
             on_session_lost=self._watches.session_lost,
             random=random,
@@ -274,7 +276,7 @@ class ZookeeperClient:
         return Deferred.fromCoroutine(ensure_path(self._ask, full, self._acl))
 
     def transaction(self) -> Transaction:
-        return MultiTransaction(self._ask, self._absolute, self._relative, self._acl)
+        return MultiTransaction(self._ask, self._absolute, self._relative, self._packed_acl)
 
     # -- persistent watches
 

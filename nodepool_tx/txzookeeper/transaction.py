@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from kazoo.exceptions import BadArgumentsError, RolledBackError, RuntimeInconsistency
-from kazoo.protocol.serialization import CheckVersion, Create, Delete, SetData
-from kazoo.protocol.serialization import Transaction as Multi
-from kazoo.security import ACL
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
 
 from nodepool_tx.txzookeeper.interface import TransactionFailed
-from nodepool_tx.txzookeeper.wire import Decoder, Record, read_multi
+from nodepool_tx.txzookeeper.wire import (
+    Decoder,
+    Multi,
+    Record,
+    check_operation,
+    create_operation,
+    delete_operation,
+    read_multi,
+    set_operation,
+)
 
 __all__ = ["MultiTransaction", "creation_flags"]
 
@@ -30,21 +37,24 @@ class MultiTransaction:
 
     :param absolute: puts the chroot before a path; None if the path is bad.
     :param relative: takes it away again.
+    :param acl: of what it creates, packed.
     """
+
+    __slots__ = ("_absolute", "_acl", "_ask", "_bad", "_names", "_operations", "_relative")
 
     def __init__(
         self,
         ask: Callable[[Record, Decoder], Deferred[Any]],
         absolute: Callable[[str, bool], str | None],
         relative: Callable[[str], str],
-        acl: Sequence[ACL],
+        acl: bytes,
     ) -> None:
         self._ask = ask
         self._absolute = absolute
         self._relative = relative
         self._acl = acl
         self._names: list[str] = []
-        self._operations: list[Record] = []
+        self._operations: list[bytes] = []
         self._bad: TransactionFailed | None = None
 
     def create(
@@ -52,23 +62,23 @@ class MultiTransaction:
     ) -> None:
         flags = creation_flags(ephemeral, sequence)
         full = self._path("create", path, sequence)
-        self._operations.append(Create(full, data, self._acl, flags))
+        self._operations.append(create_operation(full, data, self._acl, flags))
 
     def set(self, path: str, data: bytes, version: int = -1) -> None:
-        self._operations.append(SetData(self._path("set", path), data, version))
+        self._operations.append(set_operation(self._path("set", path), data, version))
 
     def delete(self, path: str, version: int = -1) -> None:
-        self._operations.append(Delete(self._path("delete", path), version))
+        self._operations.append(delete_operation(self._path("delete", path), version))
 
     def check(self, path: str, version: int = -1) -> None:
-        self._operations.append(CheckVersion(self._path("check", path), version))
+        self._operations.append(check_operation(self._path("check", path), version))
 
     def commit(self) -> Deferred[list[Any]]:
         if self._bad is not None:
             return fail(self._bad)
         if not self._operations:
             return succeed([])
-        return self._ask(Multi(tuple(self._operations)), read_multi).addCallback(self._judge)
+        return self._ask(Multi(self._operations), self._read)
 
     def _path(self, operation: str, path: str, sequence: bool = False) -> str:
         full = self._absolute(path, sequence)
@@ -77,8 +87,11 @@ class MultiTransaction:
         self._names.append(operation)
         return full or path
 
-    def _judge(self, results: list[Any]) -> list[Any]:
+    def _read(self, frame: bytes, offset: int) -> list[Any] | Failure:
+        results = read_multi(frame, offset)
         for index, result in enumerate(results):
-            if isinstance(result, Exception) and not isinstance(result, _CARRIED):
-                raise TransactionFailed(index, self._names[index], result)
-        return [self._relative(result) if isinstance(result, str) else result for result in results]
+            if isinstance(result, str):
+                results[index] = self._relative(result)
+            elif isinstance(result, Exception) and not isinstance(result, _CARRIED):
+                return Failure(TransactionFailed(index, self._names[index], result))
+        return results

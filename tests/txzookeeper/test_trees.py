@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from nodepool_tx.txzookeeper.interface import TransactionFailed
 from nodepool_tx.txzookeeper.transaction import MultiTransaction
 from nodepool_tx.txzookeeper.trees import create_path, delete_tree, ensure_path
+from nodepool_tx.txzookeeper.wire import packed_acl
 
 
 class Tree:
@@ -178,7 +179,7 @@ class TreeTests(SynchronousTestCase):
             lambda record, decode: self.fail("sent"),
             lambda path, sequence: path if path.startswith("/") else None,
             lambda path: path,
-            OPEN_ACL_UNSAFE,
+            packed_acl(OPEN_ACL_UNSAFE),
         )
         transaction.create("/a")
         transaction.set("b", b"")
