@@ -55,12 +55,25 @@ __all__ = ["Connection"]
 TURN = 0.01
 #: The longest answer taken, in bytes: a list of a million names fits.
 _MAX_REPLY = 64 * 1024 * 1024
+#: How many frames are taken between two looks at the clock.
+AT_ONCE = 4
 _HEADER = reply_header_struct.size
 _NO_NODE = NoNodeError.code
 _EXISTS = Exists.type
-_size = struct.Struct("!i")
+_unpack_size = struct.Struct("!i").unpack_from
+_unpack_header = reply_header_struct.unpack_from
 
-Pending = tuple[int, "Deferred[Any]", Decoder, Record, float]
+
+class _Departure:
+    """When the requests of one write left."""
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+
+Pending = tuple[int, "Deferred[Any]", Decoder, Record, _Departure]
 
 
 class Connection(Protocol):
@@ -114,6 +127,7 @@ class Connection(Protocol):
         self._xid = 0
         self._pending: deque[Pending] = deque()
         self._out: list[bytes] = []
+        self._departure = _Departure()
         self._flush_due = False
         self._held: list[bytes] = []
         self._held_size = 0
@@ -141,7 +155,7 @@ class Connection(Protocol):
             self._flush_due = True
             self._clock.callLater(0, self._flush)
         answer: Deferred[Any] = Deferred()
-        self._pending.append((xid, answer, decode, record, self._seconds()))
+        self._pending.append((xid, answer, decode, record, self._departure))
         counters = self._counters
         counters.requests += 1
         counters.in_flight += 1
@@ -156,6 +170,8 @@ class Connection(Protocol):
         if self._out and not self._dead:
             data = b"".join(self._out)
             self._out.clear()
+            self._departure.at = self._seconds()
+            self._departure = _Departure()
             self._counters.bytes_sent += len(data)
             self._tcp.write(data)
 
@@ -167,12 +183,13 @@ class Connection(Protocol):
         self._write(self._greeting)
 
     def dataReceived(self, data: bytes) -> None:
-        self._heard = self._seconds()
-        self._counters.bytes_received += len(data)
         self._held.append(data)
         self._held_size += len(data)
-        if self._held_size >= self._wanted and not self._behind and not self._dead:
+        if self._behind or self._dead:
             # The transport has a call for each of TLS's records follow each other in one turn.
+            return
+        self._heard = self._seconds()
+        if self._held_size >= self._wanted:
             self._read_later()
 
     def connectionLost(self, reason: Failure = CLEAN) -> None:
@@ -210,6 +227,7 @@ class Connection(Protocol):
         if rest < len(data):
             self._held.append(data[rest:])
         self._held_size = len(data) - rest
+        self._counters.bytes_received += rest
         self._flush()
 
     def _read_later(self) -> None:
@@ -219,10 +237,10 @@ class Connection(Protocol):
     def _read_frames(self, data: bytes, seconds: float) -> int:
         """Take whole frames out of ``data``; answers where the rest begins."""
         now = self._seconds()
-        offset = 0
+        offset = taken = 0
         end = len(data)
         while end - offset >= 4:
-            (size,) = _size.unpack_from(data, offset)
+            (size,) = _unpack_size(data, offset)
             if not 0 <= size <= _MAX_REPLY:
                 self.abandon(f"it announced a frame of {size} bytes")
                 return end
@@ -230,9 +248,12 @@ class Connection(Protocol):
             if stop > end:
                 self._wanted = stop - offset
                 return offset
-            if self._seconds() - now > seconds:
-                self._read_later()
-                return offset
+            if taken == AT_ONCE:
+                if self._seconds() - now > seconds:
+                    self._read_later()
+                    return offset
+                taken = 0
+            taken += 1
             frame = data[offset + 4 : stop]
             if self._grant is None:
                 self._take_grant(read_grant(frame))
@@ -245,20 +266,24 @@ class Connection(Protocol):
         return offset
 
     def _take(self, frame: bytes, now: float) -> None:
-        xid, zxid, code = reply_header_struct.unpack_from(frame)
+        xid, zxid, code = _unpack_header(frame)
+        if xid == EVENT_XID:
+            self._counters.events += 1
+            self._on_event(*read_event(frame, _HEADER))
+            return
         pending = self._pending
         if pending and xid == pending[0][0]:
-            _, answer, decode, record, started = pending.popleft()
+            _, answer, decode, record, departure = pending.popleft()
             if zxid > 0:
                 self.last_zxid = zxid
             counters = self._counters
             counters.in_flight -= 1
-            counters.note_reply(now - started)
+            counters.note_reply(now - departure.at)
             if not code:
                 try:
                     result = decode(frame, _HEADER)
                 except Exception:
-                    pending.appendleft((xid, answer, decode, record, started))
+                    pending.appendleft((xid, answer, decode, record, departure))
                     counters.in_flight += 1
                     raise
                 answer.callback(result)
@@ -269,9 +294,6 @@ class Connection(Protocol):
                 answer.errback(server_error(code, getattr(record, "path", "")))
                 if code == SessionClosedRequireSaslError.code:
                     self._refuse("it demands an authentication that we do not offer")
-        elif xid == EVENT_XID:
-            self._counters.events += 1
-            self._on_event(*read_event(frame, _HEADER))
         elif xid == PING_XID:
             pass
         elif xid == AUTH_XID:

@@ -21,7 +21,7 @@ class Counters:
     :ivar replies: received, errors included.
     :ivar errors: replies that said no.
     :ivar lost: requests that a broken connection left without reply.
-    :ivar latency_sum: seconds between a request and its reply, all replies.
+    :ivar latency_sum: seconds between a request's leaving and its reply, all replies.
     :ivar latency_max: the longest of them since it was last reset to 0.
     :ivar latency_counts: replies by the seconds they took, see :data:`LATENCY_BOUNDS`.
     :ivar events: watch events received.

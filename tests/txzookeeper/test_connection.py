@@ -17,7 +17,7 @@ from kazoo.protocol.serialization import write_buffer, write_string
 from twisted.trial.unittest import SynchronousTestCase
 
 from nodepool_tx.txzookeeper.client import ZookeeperClient
-from nodepool_tx.txzookeeper.connection import TURN
+from nodepool_tx.txzookeeper.connection import AT_ONCE, TURN
 from nodepool_tx.txzookeeper.interface import SessionState, WatchEvent, WatchKind
 from tests.txzookeeper.scripted import STAT, ScriptedReactor, ScriptedServer, make_client
 
@@ -80,19 +80,22 @@ class FramingTests(SynchronousTestCase):
 
         def take(_: object, number: int) -> None:
             got.append(number)
-            self.reactor.rightNow += TURN * 0.4
+            self.reactor.rightNow += TURN * 0.4 / AT_ONCE
 
-        for number in range(9):
+        count = 8 * AT_ONCE + 1
+        for number in range(count):
             self.client.set("/a", b"1").addCallback(take, number)
         self.reactor.advance(0)
-        answers = [self.server.frame(self.server.take().xid, STAT) for _ in range(9)]
-        self.server.send(b"".join(answers[:8]) + answers[8][:5])
-        self.assertEqual(got, [0, 1, 2])
+        answers = [self.server.frame(self.server.take().xid, STAT) for _ in range(count)]
+        self.server.send(b"".join(answers[:-1]) + answers[-1][:5])
+        first = list(range(3 * AT_ONCE))
+        self.assertEqual(got, first)
         self.reactor.callLater(0, got.append, -1)
-        self.server.send(answers[8][5:])
-        self.assertEqual(got, [0, 1, 2, 3, 4, 5, -1])
+        self.server.send(answers[-1][5:])
+        second = [*first, *range(3 * AT_ONCE, 6 * AT_ONCE), -1]
+        self.assertEqual(got, second)
         self.reactor.turn()
-        self.assertEqual(got, [0, 1, 2, 3, 4, 5, -1, 6, 7, 8])
+        self.assertEqual(got, [*second, *range(6 * AT_ONCE, count)])
 
     def test_what_comes_in_pieces_is_taken_in_at_once(self) -> None:
         """All that was received in one turn is read together; what it leads to is one write."""
@@ -117,14 +120,15 @@ class FramingTests(SynchronousTestCase):
             got.append(number)
             self.reactor.rightNow += TURN * 2
 
-        for number in range(5):
+        count = 5 * AT_ONCE
+        for number in range(count):
             self.client.set("/a", b"1").addCallback(take, number)
         self.reactor.advance(0)
-        answers = [self.server.frame(self.server.take().xid, STAT) for _ in range(5)]
+        answers = [self.server.frame(self.server.take().xid, STAT) for _ in range(count)]
         self.server.send(b"".join(answers))
-        self.assertEqual(got, [0])
+        self.assertEqual(got, list(range(AT_ONCE)))
         self.server.drop()
-        self.assertEqual(got, list(range(5)))
+        self.assertEqual(got, list(range(count)))
 
     def test_numbers_of_requests(self) -> None:
         """Requests are numbered from 1, each with its own number."""
@@ -147,8 +151,11 @@ class FramingTests(SynchronousTestCase):
         self.assertEqual((self.client.counters.errors, self.client.counters.replies), (3, 3))
 
     def test_latency(self) -> None:
-        """Counters know how long answers took, and what is still out."""
-        requests = [self.client.get("/a"), self.client.get("/a")]
+        """Counters know how long answers took since the requests left, and what is still out."""
+        requests = [self.client.get("/a")]
+        self.reactor.advance(0)
+        requests.append(self.client.get("/a"))
+        self.reactor.turn()
         self.reactor.advance(1.5)
         self.server.reply(code=-101)
         self.reactor.advance(0.5)
