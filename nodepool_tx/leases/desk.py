@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from nodepool_tx.config.operations import Leases
 from nodepool_tx.config.schema import Config
-from nodepool_tx.leases.plan import NOT_RENEWED, End, granted_ttl, own_nodes
+from nodepool_tx.leases.plan import NOT_RENEWED, End, granted_ttl, lost_nodes, own_nodes
 from nodepool_tx.leases.steps import ending, renewing
 from nodepool_tx.model import Node, NodeRequest, RequestState
 from nodepool_tx.store.change import Conflict, Locked, Moved, Uncertain
@@ -241,6 +241,10 @@ class Desk:
                 raise Over(attrs.evolve(lease, reason=lease.reason or NOT_RENEWED))
             nodes = self.nodes_of(lease)
             if len(nodes) < len(lease.nodes):
+                # It may have been seen before its nodes were.
+                await self._catch_up()
+                nodes = self.nodes_of(lease)
+            if len(nodes) < len(lease.nodes):
                 raise Over(attrs.evolve(lease, reason="a node of it was taken away"))
             seconds = self._granted(lease.ttl if ttl is None else ttl, settings)
             change, renewed = renewing(self._store, lease, nodes, seconds, now)
@@ -264,7 +268,8 @@ class Desk:
             if lease.over:
                 return lease
             request = self.request_of(lease) if lease.state is LeaseState.WAITING else None
-            step = End(LeaseState.ENDED, reason, self.nodes_of(lease), request)
+            lost = lost_nodes(lease, self._store.nodes.get)
+            step = End(LeaseState.ENDED, reason, self.nodes_of(lease), request, lost)
             change, over = ending(self._store, lease, step, self._clock.seconds())
             try:
                 await change.commit()

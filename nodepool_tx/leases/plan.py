@@ -36,6 +36,7 @@ __all__ = [
     "due",
     "granted_ttl",
     "hold_seconds",
+    "lost_nodes",
     "own_nodes",
     "plan",
 ]
@@ -63,12 +64,17 @@ class Grant:
 
 @attrs.frozen
 class End:
-    """Nothing comes of it any more: give back what it has."""
+    """Nothing comes of it any more: give back what it has.
+
+    :ivar lost: what it was to have, and somebody else has.  A lease may be seen
+        before its nodes are, so they must still be that when it is ended.
+    """
 
     state: LeaseState
     reason: str
     nodes: tuple[Node, ...] = ()
     request: NodeRequest | None = None
+    lost: tuple[Node, ...] = ()
 
 
 @attrs.frozen
@@ -95,6 +101,12 @@ def own_nodes(lease: Lease, node: Callable[[str], Node | None]) -> tuple[Node, .
     """Those of its nodes that are still held for it."""
     found = (node(node_id) for node_id in lease.nodes)
     return tuple(each for each in found if each is not None and _is_held(each, lease))
+
+
+def lost_nodes(lease: Lease, node: Callable[[str], Node | None]) -> tuple[Node, ...]:
+    """Those of its nodes that are there, and not held for it."""
+    found = (node(node_id) for node_id in lease.nodes)
+    return tuple(each for each in found if each is not None and not _is_held(each, lease))
 
 
 def plan(
@@ -127,14 +139,15 @@ def plan(
 
 
 def _of_ready(lease: Lease, node: Callable[[str], Node | None], now: float) -> Step | None:
-    held = own_nodes(lease, node)
+    held, others = own_nodes(lease, node), lost_nodes(lease, node)
     if now >= lease.expires:
-        return End(LeaseState.ENDED, NOT_RENEWED, held)
+        return End(LeaseState.ENDED, NOT_RENEWED, held, lost=others)
     if len(held) == len(lease.nodes):
         return None
     kept = {each.id for each in held}
     lost = [_lost(node_id, node(node_id), lease) for node_id in lease.nodes if node_id not in kept]
-    return End(LeaseState.FAILED, f"somebody else took its nodes away: {', '.join(lost)}", held)
+    reason = f"somebody else took its nodes away: {', '.join(lost)}"
+    return End(LeaseState.FAILED, reason, held, lost=others)
 
 
 def _of_fulfilled(
@@ -149,7 +162,8 @@ def _of_fulfilled(
     if len(promised) == len(lease.labels) == len(request.nodes):
         return Grant(request, promised)
     reason = "a node that it was promised was taken away before it was handed over"
-    return End(LeaseState.FAILED, reason, request=request)
+    others = tuple(each for each in nodes if each is not None and each not in promised)
+    return End(LeaseState.FAILED, reason, request=request, lost=others)
 
 
 def _is_held(node: Node, lease: Lease) -> bool:

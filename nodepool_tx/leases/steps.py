@@ -76,6 +76,8 @@ def ending(store: Store, lease: Lease, step: End, now: float) -> tuple[Change, L
     for node in _each_once(step.nodes):
         free = {"hold_expiration": None, "comment": None, "hold_job": None}
         change.update_node(node, node.in_state(NodeState.USED, now, **free))
+    for node in _each_once(step.lost):
+        change.require_node(node)
     if step.request is not None and not store.requests.is_locked(step.request.id):
         change.remove_request(step.request)
     store.leases.update_in(change, lease, over)

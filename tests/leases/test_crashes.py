@@ -186,6 +186,34 @@ class TogetherTests(LenderTestCase):
         self.assertIs(self.leases()[lease.id].state, LeaseState.ENDED)
         self.check_all_over()
 
+    def test_seen_before_its_nodes(self) -> None:
+        """A lease that is seen to be ready before its node is neither fails nor leaves it behind.
+
+        A node is read late where a write of the same launcher is under way, as when two hand it
+        out at the same time.
+        """
+        first, second = self.start(), self.start()
+        for lender in (first, second):
+            self.done(lender.service.stopService())
+        lease = self.wish(first, "large")
+        assert lease is not None
+        self.wait(3)
+        (node,) = [n for n in self.nodes().values() if n.allocated_to]
+        second.store._node_cache.expect(paths.node(node.id))
+        first.service.startService()
+        self.wait(3)
+        second.service.startService()
+        self.wait(3)
+        self.assertIs(self.leases()[lease.id].state, LeaseState.READY)
+        self.assertIsNone(self.give_back(second, lease.id))
+        self.assertEqual(self.held(), [self.node(node.id)])
+        self.assertIs(self.leases()[lease.id].state, LeaseState.READY)
+        second.store._node_cache.settle(paths.node(node.id))
+        self.wait(3)
+        self.assertIsNotNone(self.renew(second, lease.id))
+        self.assertIsNotNone(self.give_back(second, lease.id))
+        self.check_all_over()
+
     def test_ended_too_early(self) -> None:
         """A lease that was renewed elsewhere just before its end goes on."""
         lender = self.start()
