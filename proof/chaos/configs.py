@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
+from proof.chaos.borrowers import SETTINGS
 from proof.chaos.hosts import Machine
 from tests.functional.cloud.scene import label
 from tests.functional.cloud.scene import provider as cloud_provider
@@ -102,6 +103,7 @@ class Configs:
             }
             for name in names
         ]
+        config["nodepool-tx"] = dict(SETTINGS)
         return config
 
     def _rack_of(self, rng: Random) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from random import Random
 from typing import Any
 
@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from nodepool_tx.store import paths
 from nodepool_tx.txzookeeper.client import ZookeeperClient
 from proof.chaos.books import Account, Books, End
+from proof.chaos.borrowers import Borrower
 from proof.chaos.clients import GARBAGE, SESSION, Died, Surroundings, Zuul
 from tests.functional.launcher.requesters import Requester
 
@@ -28,6 +29,7 @@ class Crowd:
 
     :param count: of jobs that go on at a time.
     :param meet: is told of every session there is.
+    :param borrowers: borrow one lease after the other.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Crowd:
         meet: Callable[[ZookeeperClient, str], None] = lambda client, name: None,
         *,
         each: int = 5,
+        borrowers: Sequence[Borrower] = (),
     ) -> None:
         self._farm = farm
         self._rng = rng
@@ -53,6 +56,8 @@ class Crowd:
         for first in range(0, count, each):
             self._begin(self._house(min(each, count - first)))
         self._begin(self._tidy_up())
+        for borrower in borrowers:
+            self._begin(self._keep_busy(borrower.borrow))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> Deferred[None]:
         task = Deferred.fromCoroutine(work)
@@ -106,7 +111,7 @@ class Crowd:
 
     async def _lifetime(self, zuul: Zuul, rng: Random, members: int) -> None:
         await zuul.connect()
-        working = [Deferred.fromCoroutine(self._work(zuul)) for _ in range(members)]
+        working = [Deferred.fromCoroutine(self._keep_busy(zuul.job)) for _ in range(members)]
         ends: Deferred[Any] = DeferredList(
             working, fireOnOneErrback=True, fireOnOneCallback=True, consumeErrors=True
         )
@@ -129,7 +134,7 @@ class Crowd:
         if not failure.check(Died, CancelledError):
             self.books.complain(f"a client fell over: {failure.getTraceback()}")
 
-    async def _work(self, zuul: Zuul) -> None:
+    async def _keep_busy(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:
             if self._pausing:
                 waiting: Deferred[None] = Deferred(self._resume_not)
@@ -137,7 +142,7 @@ class Crowd:
                 await waiting
             self._busy += 1
             try:
-                await zuul.job()
+                await job()
             finally:
                 self._busy -= 1
 

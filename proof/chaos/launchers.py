@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ __all__ = ["ChaosLauncher", "at_ensemble"]
 
 #: Seconds after which a launcher's session ends that is not heard of.
 SESSION = 3
+
+_SERVING = re.compile(r"serving HTTP on \S+ port (\d+)")
 
 #: What takes minutes or hours otherwise takes seconds.
 _HASTE = {
@@ -58,12 +61,24 @@ class ChaosLauncher:
             },
             simulated=None,
         )
+        self._serving: tuple[int, int] | None = None
         self.write(configuration)
 
     @property
     def skewed(self) -> float:
         """Seconds by which its clock is ahead."""
         return self._clock.seconds
+
+    @property
+    def http_port(self) -> int | None:
+        """Where it serves HTTP; None if it does not."""
+        if not self.process.running:
+            return None
+        pid = self.process.pid
+        if self._serving is None or self._serving[0] != pid:
+            found = _SERVING.search(self.process.log)
+            self._serving = (pid, int(found[1])) if found is not None else None
+        return None if self._serving is None else self._serving[1]
 
     def skew(self, seconds: float) -> None:
         """Set its wall clock that much ahead (behind, if negative); its monotonic one goes on."""

@@ -70,6 +70,7 @@ async def differences(farm: ChaosFarm, config: Mapping[str, Any]) -> list[str]:
     found += await _locks(farm)
     for what in (paths.DRAINING, paths.QUESTIONS):
         found += [f"there is {what}/{name}" for name in await sight.children(what)]
+    found += [f"lease {name} is not over: {lease}" for name, lease in await _leases(farm)]
     found += await _registered(farm, providers)
     records = set(await sight.children(paths.NODES))
     found += [f"node {name} is unreadable" for name in sorted(records - {n.id for n in nodes})]
@@ -82,6 +83,13 @@ async def _locks(farm: ChaosFarm) -> list[str]:
     """There are no requests, so their locks are of no use to anybody."""
     names = await farm.sight.children(paths.REQUEST_LOCKS)
     return [f"the lock of request {name} is left" for name in names]
+
+
+async def _leases(farm: ChaosFarm) -> list[tuple[str, Mapping[str, Any]]]:
+    """Those that somebody still has, or waits for."""
+    names = await farm.sight.children(paths.LEASES)
+    found = [(name, await farm.sight.record(f"{paths.LEASES}/{name}") or {}) for name in names]
+    return [each for each in found if each[1].get("state") in ("waiting", "ready")]
 
 
 async def _registered(farm: ChaosFarm, providers: Mapping[str, Any]) -> list[str]:

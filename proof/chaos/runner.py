@@ -10,8 +10,8 @@ import signal
 import tempfile
 import time
 import traceback
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from random import Random
 from statistics import fmean
@@ -21,6 +21,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
 
 from proof.chaos.books import End
+from proof.chaos.borrowers import Borrower
+from proof.chaos.configs import WISHES
 from proof.chaos.crowd import Crowd
 from proof.chaos.eyes import Eyes
 from proof.chaos.farm import ChaosFarm
@@ -35,6 +37,9 @@ __all__ = ["Runner"]
 
 #: Seconds between two lines of progress, and between two looks at the history.
 _PROGRESS, _LOOK = 5.0, 0.25
+
+#: Those who borrow, one lease at a time each.
+_BORROWERS = 3
 
 #: Characters of a violation that the report keeps.
 _WORDS = 200
@@ -63,6 +68,7 @@ class Runner:
         self._rests: list[tuple[float, float]] = []
         self._loads: list[float] = []
         self._crowd: Crowd | None = None
+        self._borrowers: Sequence[Borrower] = ()
         self._weather: Weather | None = None
         self._working: Deferred[None] | None = None
         self.interrupted = False
@@ -101,8 +107,13 @@ class Runner:
         await farm.start()
         self.eyes.open()
         rng = Random(options.seed)
+        people = Random(rng.getrandbits(32))
+        self._borrowers = [
+            Borrower(self._reactor, farm.launchers, WISHES, Random(people.getrandbits(32)))
+            for _ in range(_BORROWERS)
+        ]
         crowd = self._crowd = Crowd(
-            farm, options.clients, Random(rng.getrandbits(32)), self.eyes.meet
+            farm, options.clients, people, self.eyes.meet, borrowers=self._borrowers
         )
         strikes = schedule(
             Random(rng.getrandbits(32)),
@@ -177,9 +188,11 @@ class Runner:
         if self._crowd is None or self._weather is None:
             return "it had not begun"
         ends = self._crowd.books.ends
+        leases: Counter[str] = sum((each.ends for each in self._borrowers), Counter())
         words = [
             f"{sum(self._weather.struck.values())} faults",
             *(f"{ends[end]} {end.value}" for end in End),
+            f"{leases.total()} leases ({', '.join(f'{n} {end}' for end, n in leases.items())})",
             f"{self.eyes.transactions} transactions checked",
             f"{len(self._rests)} rests",
             f"{len(self.verdict.breaches)} violations",

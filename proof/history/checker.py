@@ -8,6 +8,7 @@ from nodepool_tx.store import paths
 from proof.history.acts import Act, Layout
 from proof.history.cast import Cast
 from proof.history.excuses import Excuses
+from proof.history.lending import LeaseRule
 from proof.history.locking import ContenderRule, LockRule, OwnerRule
 from proof.history.logs import CommittedLog
 from proof.history.promises import FulfilledRule, PromiseRule
@@ -30,6 +31,7 @@ ALL_RULES: Sequence[Callable[[], Rule]] = (
     IntentRule,
     PromiseRule,
     FulfilledRule,
+    LeaseRule,
 )
 #: Violations whose trails are kept, the latest.
 _TRAILS = 1000
