@@ -42,6 +42,9 @@ _KINDS = {
 #: client sends as much.
 _RENEWAL_BYTES = 128 * 1024
 
+#: For how many places at most it is noted who hears of events there.
+_PLACES = 10_000
+
 
 class PersistentEntry:
     """One persistent watch of the client's owner."""
@@ -69,6 +72,8 @@ class WatchRegistry:
         self._child: OneShots = {}
         self._plain: dict[str, list[PersistentEntry]] = {}
         self._recursive: dict[str, list[PersistentEntry]] = {}
+        #: Which of these hear of all children of a path, as far as that was looked up.
+        self._above: dict[str, tuple[PersistentEntry, ...]] = {}
         #: What the server has, as far as it has answered.
         self._modes: dict[str, AddWatchMode] = {}
 
@@ -135,6 +140,7 @@ class WatchRegistry:
         """Note a persistent watch that is about to be set."""
         entry = PersistentEntry(path, callback, recursive)
         self._table(entry).setdefault(path, []).append(entry)
+        self._above.clear()
         return entry
 
     def discard(self, entry: PersistentEntry) -> None:
@@ -143,6 +149,7 @@ class WatchRegistry:
             entry.active = False
             entries = self._table(entry)[entry.path]
             entries.remove(entry)
+            self._above.clear()
             if not entries:
                 del self._table(entry)[entry.path]
 
@@ -201,8 +208,7 @@ class WatchRegistry:
             return
         event = WatchEvent(kind, path)
         shots = self._due(kind, path)
-        for entries in self._persistent(path):
-            self._call(entries, event)
+        self._call(self._persistent(path), event)
         if shots:
             _fire(shots, event)
         if kind is not WatchKind.CHANGED and (self._child or self._plain) and path != "/":
@@ -222,29 +228,40 @@ class WatchRegistry:
             shots += self._child.pop(path)
         return shots
 
-    def _persistent(self, path: str) -> list[list[PersistentEntry]]:
+    def _persistent(self, path: str) -> tuple[PersistentEntry, ...]:
         """The persistent watches that hear of a change of a znode, the innermost first."""
-        heard = [self._plain[path]] if path in self._plain else []
-        recursive = self._recursive
-        above = path
-        while above != "/":
-            if above in recursive:
-                heard.append(recursive[above])
-            above = above[: above.rfind("/")] or "/"
-        if above in recursive:
-            heard.append(recursive[above])
+        parent = path[: path.rfind("/")] or "/"
+        heard = self._above.get(parent)
+        if heard is None:
+            heard = self._look_above(parent)
+        if path in self._recursive and path != "/":
+            heard = (*self._recursive[path], *heard)
+        if path in self._plain:
+            heard = (*self._plain[path], *heard)
         return heard
+
+    def _look_above(self, path: str) -> tuple[PersistentEntry, ...]:
+        """The recursive watches at ``path`` and above, noted for the next event there."""
+        above = path
+        heard = list(self._recursive.get(above, ()))
+        while above != "/":
+            above = above[: above.rfind("/")] or "/"
+            heard += self._recursive.get(above, ())
+        if len(self._above) >= _PLACES:
+            self._above.clear()
+        self._above[path] = tuple(heard)
+        return self._above[path]
 
     def _tell_children(self, path: str) -> None:
         shots, plain = self._child.pop(path, ()), self._plain.get(path, ())
         if not shots and not plain:
             return
         event = WatchEvent(WatchKind.CHILDREN, path)
-        self._call(plain, event)
+        self._call(tuple(plain), event)
         _fire(shots, event)
 
-    def _call(self, entries: Iterable[PersistentEntry], event: WatchEvent) -> None:
-        for entry in tuple(entries):
+    def _call(self, entries: tuple[PersistentEntry, ...], event: WatchEvent) -> None:
+        for entry in entries:
             if not entry.active:
                 continue
             try:
