@@ -15,9 +15,6 @@ from kazoo.exceptions import BadArgumentsError, ConnectionLoss, NoWatcherError
 from kazoo.protocol.serialization import (
     Create,
     Delete,
-    Exists,
-    GetChildren,
-    GetData,
     SetData,
     Sync,
 )
@@ -49,6 +46,9 @@ from nodepool_tx.txzookeeper.wire import (
     AddWatch,
     AddWatchMode,
     Decoder,
+    Exists,
+    GetChildren,
+    GetData,
     Record,
     RemoveWatches,
     packed_acl,

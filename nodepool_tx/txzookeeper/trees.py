@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from kazoo.exceptions import NodeExistsError, NoNodeError, NotEmptyError
-from kazoo.protocol.serialization import Create, Delete, Exists, GetChildren
+from kazoo.protocol.serialization import Create, Delete
 from kazoo.security import ACL
 from twisted.internet.defer import Deferred, DeferredList
 
 from nodepool_tx.txzookeeper.wire import (
     Decoder,
+    Exists,
+    GetChildren,
     Record,
     read_children,
     read_nothing,

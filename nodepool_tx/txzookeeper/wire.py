@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import attrs
 from kazoo.exceptions import EXCEPTIONS, ZookeeperError
@@ -35,6 +35,9 @@ __all__ = [
     "AddWatch",
     "AddWatchMode",
     "Decoder",
+    "Exists",
+    "GetChildren",
+    "GetData",
     "Grant",
     "Multi",
     "Record",
@@ -73,6 +76,7 @@ _request_header = struct.Struct("!iii")
 
 PING_FRAME = _request_header.pack(8, PING_XID, 11)
 
+_pack_int: Callable[[int], bytes] = int_struct.pack
 _unpack_int = int_struct.unpack_from
 _unpack_stat = stat_struct.unpack_from
 _new_tuple: Callable[..., Any] = tuple.__new__
@@ -104,6 +108,38 @@ class AddWatchMode(enum.IntEnum):
 
     PERSISTENT = 0
     RECURSIVE = 1
+
+
+class _Look(NamedTuple):
+    """What the requests to read have in common."""
+
+    path: str
+    watch: bool
+
+    def serialize(self) -> bytes:
+        name = self.path.encode()
+        return _pack_int(len(name)) + name + (b"\1" if self.watch else b"\0")
+
+
+class GetData(_Look):
+    """Read what is in a znode; as kazoo's in bytes, and sooner written, as those below."""
+
+    __slots__ = ()
+    type = 4
+
+
+class Exists(_Look):
+    """Read a znode's stat, if it is there."""
+
+    __slots__ = ()
+    type = 3
+
+
+class GetChildren(_Look):
+    """List the names below a znode."""
+
+    __slots__ = ()
+    type = 8
 
 
 @attrs.frozen
@@ -159,7 +195,6 @@ _CREATE, _DELETE, _SET, _CHECK = 1, 2, 5, 13
 _END_OF_OPERATIONS = multiheader_struct.pack(-1, True, -1)
 #: Before an operation, with the length of the path that comes first in each.
 _operation_header = struct.Struct("!i?ii").pack
-_pack_int: Callable[[int], bytes] = int_struct.pack
 
 
 def packed_acl(acl: Sequence[ACL]) -> bytes:

@@ -12,7 +12,7 @@ from kazoo.exceptions import (
     NoNodeError,
     NotEmptyError,
 )
-from kazoo.protocol.serialization import Create, Delete, Exists, GetChildren
+from kazoo.protocol.serialization import Create, Delete
 from kazoo.security import OPEN_ACL_UNSAFE
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from nodepool_tx.txzookeeper.interface import TransactionFailed
 from nodepool_tx.txzookeeper.transaction import MultiTransaction
 from nodepool_tx.txzookeeper.trees import create_path, delete_tree, ensure_path
-from nodepool_tx.txzookeeper.wire import packed_acl
+from nodepool_tx.txzookeeper.wire import Exists, GetChildren, packed_acl
 
 
 class Tree:

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kazoo.exceptions import BadVersionError, RolledBackError
+from kazoo.protocol import serialization
 from kazoo.protocol.serialization import CheckVersion, Create, Delete, SetData, Transaction
 from kazoo.protocol.states import ZnodeStat
 from kazoo.security import CREATOR_ALL_ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, make_digest_acl
 from twisted.internet.defer import Deferred
 
+from nodepool_tx.txzookeeper import wire
 from nodepool_tx.txzookeeper.transaction import MultiTransaction
 from nodepool_tx.txzookeeper.wire import (
     Multi,
@@ -86,6 +88,15 @@ def test_transactions_are_kazoos_to_the_byte(operations: list[tuple[bytes, Any]]
     ours = Multi([own for own, _ in operations])
     theirs = Transaction(tuple(record for _, record in operations))
     assert ours.type == theirs.type
+    assert ours.serialize() == bytes(theirs.serialize())
+
+
+@given(PATHS, st.booleans())
+@pytest.mark.parametrize("name", ["GetData", "Exists", "GetChildren"])
+def test_requests_to_read_are_kazoos_to_the_byte(name: str, path: str, watch: bool) -> None:
+    """With and without a watch; they have the same name, which errors mention."""
+    ours, theirs = getattr(wire, name)(path, watch), getattr(serialization, name)(path, watch)
+    assert (type(ours).__name__, ours.type, ours.path) == (name, theirs.type, path)
     assert ours.serialize() == bytes(theirs.serialize())
 
 
