@@ -11,13 +11,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from proof.soak.part import Part
-from proof.soak.real.run import RealSoak, Settings, limits
+from proof.soak.real.run import RealSoak, Settings, limits, warm_up
 from proof.soak.samples import Samples
 
-__all__ = ["WARM_UP", "soak"]
-
-#: The share of the time that does not count: leases that are over are kept for ten minutes.
-WARM_UP = 1 / 3
+__all__ = ["found", "soak"]
 
 _WORDS = """\
 A real ZooKeeper with TLS, and {launchers} launchers (`twistd nodepool`), each with {hosts} static
@@ -26,7 +23,8 @@ own with a stock, HTTP with a stream of events open and a scrape with every look
 statsd.  Three clients begin {rate:g} jobs a second of {shortest:g} to {longest:g} seconds; of a
 hundred requests 88 are for a static node, 6 for two, 5 for a node of a cloud, and 3 are cancelled.
 A new configuration every {reload:g} s (one in ten cannot be read), a connection cut every {cut:g}
-s, a session ended every {lost:g} s, a lease every {lease:g} s."""
+s, a session ended every {lost:g} s, a lease every {lease:g} s.  Leases that are over are kept for
+ten minutes, the longest of all there is: with a warm-up shorter than that they are not judged."""
 
 
 def soak(
@@ -80,8 +78,8 @@ def found(soaking: RealSoak, settings: Settings) -> Part:
         "real",
         " ".join(words.split()),
         dict(sorted(soaking.done.items())),
-        settings.seconds * WARM_UP,
-        limits(settings.launchers),
+        warm_up(settings.seconds),
+        limits(settings.launchers, settings.seconds),
         tuple(troubles),
         soaking.samples,
     )
