@@ -207,7 +207,9 @@ class WatchRegistry:
                 self._tell_children(path)
             return
         event = WatchEvent(kind, path)
-        shots = self._due(kind, path)
+        # Nearly always nobody waits: asking that is cheaper than making an empty list.
+        waiting = path in self._data or path in self._exist or path in self._child
+        shots = self._due(kind, path) if waiting else ()
         self._call(self._persistent(path), event)
         if shots:
             _fire(shots, event)
@@ -218,14 +220,9 @@ class WatchRegistry:
 
     def _due(self, kind: WatchKind, path: str) -> list[Deferred[WatchEvent]]:
         """The one-shot watches that an event ends, taken out of their tables."""
-        # Nearly always nobody waits: asking that is cheaper than making empty lists.
-        shots: list[Deferred[WatchEvent]] = []
-        if path in self._data:
-            shots += self._data.pop(path)
-        if path in self._exist:
-            shots += self._exist.pop(path)
-        if path in self._child and kind is WatchKind.DELETED:
-            shots += self._child.pop(path)
+        shots = self._data.pop(path, []) + self._exist.pop(path, [])
+        if kind is WatchKind.DELETED:
+            shots += self._child.pop(path, [])
         return shots
 
     def _persistent(self, path: str) -> tuple[PersistentEntry, ...]:
@@ -246,6 +243,10 @@ class WatchRegistry:
         heard = list(self._recursive.get(above, ()))
         while above != "/":
             above = above[: above.rfind("/")] or "/"
+            known = self._above.get(above)
+            if known is not None:
+                heard += known
+                break
             heard += self._recursive.get(above, ())
         if len(self._above) >= _PLACES:
             self._above.clear()
