@@ -143,6 +143,9 @@ class MemoryClient:
     def transaction(self) -> MemoryTransaction:
         return MemoryTransaction(self)
 
+    def soon(self, call: Callable[[], None]) -> None:
+        self._link.soon(call)
+
     # -- persistent watches ----------------------------------------------
 
     def watch(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -21,6 +22,8 @@ class Lane(Generic[T]):
         self._delay = delay
         self._handle = handle
         self._items: deque[tuple[float, T]] = deque()
+        self._handling = False
+        self._after: list[Callable[[], None]] = []
         self._timer: IDelayedCall | None = None
 
     @property
@@ -33,11 +36,31 @@ class Lane(Generic[T]):
         if self._timer is None:
             self._timer = self._clock.callLater(self._delay, self._pump)
 
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call this after all items that are handled together; at once if none is."""
+        if self._handling:
+            self._after.append(call)
+        else:
+            call()
+
     def handle_now(self, count: int) -> None:
         """Handle the first ``count`` items without waiting for their time."""
-        while count > 0 and self._items:
-            count -= 1
-            self._handle(self._items.popleft()[1])
+        with self._together():
+            while count > 0 and self._items:
+                count -= 1
+                self._handle(self._items.popleft()[1])
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        within, self._handling = self._handling, True
+        try:
+            yield
+        finally:
+            self._handling = within
+            if not within:
+                after, self._after = self._after, []
+                for call in after:
+                    call()
 
     def clear(self) -> None:
         self._items.clear()
@@ -50,9 +73,10 @@ class Lane(Generic[T]):
         now = self._clock.seconds()
         items = self._items
         # What is put meanwhile waits for a turn of its own.
-        for _ in range(len(items)):
-            if not items or items[0][0] > now:
-                break
-            self._handle(items.popleft()[1])
+        with self._together():
+            for _ in range(len(items)):
+                if not items or items[0][0] > now:
+                    break
+                self._handle(items.popleft()[1])
         if items and self._timer is None:
             self._timer = self._clock.callLater(max(0.0, items[0][0] - now), self._pump)

@@ -111,6 +111,9 @@ class Link:
             self._dial()
         return waiting
 
+    def soon(self, call: Callable[[], None]) -> None:
+        self._to_client.soon(call)
+
     def close(self) -> Deferred[None]:
         done: Deferred[None] = Deferred()
         self._closing.append(done)

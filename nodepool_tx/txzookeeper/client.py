@@ -330,6 +330,13 @@ class ZookeeperClient:
         for renewal in self._watches.renewals_of(path, zxid, self._rooted):
             self._ask(renewal, read_nothing).addErrback(self._not_renewed)
 
+    def soon(self, call: Callable[[], None]) -> None:
+        connection = self._link.connection
+        if connection is None:
+            call()
+        else:
+            connection.soon(call)
+
     # -- the link's reports
 
     def _on_connected(self, connection: Connection) -> None:

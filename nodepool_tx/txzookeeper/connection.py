@@ -129,6 +129,8 @@ class Connection(Protocol):
         self._out: list[bytes] = []
         self._departure = _Departure()
         self._flush_due = False
+        self._reading = False
+        self._after_reading: list[Callable[[], None]] = []
         self._held: list[bytes] = []
         self._held_size = 0
         self._wanted = 0
@@ -160,6 +162,13 @@ class Connection(Protocol):
         counters.requests += 1
         counters.in_flight += 1
         return answer
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """See :meth:`nodepool_tx.txzookeeper.interface.ZookeeperAPI.soon`."""
+        if self._reading:
+            self._after_reading.append(call)
+        else:
+            call()
 
     def end_session(self) -> Deferred[None]:
         """Ask the server to end the session; what was asked before is answered first."""
@@ -217,13 +226,18 @@ class Connection(Protocol):
         data = b"".join(self._held)
         self._held.clear()
         # What the answers make their receivers ask leaves in one write, below.
-        self._flush_due = True
+        self._flush_due = self._reading = True
         try:
             rest = self._read_frames(data, seconds)
         except Exception:
             self._log.failure("Unreadable answer from {server}", server=self.name)
             self.abandon("it sent something unreadable")
             return
+        finally:
+            self._reading = False
+            after, self._after_reading = self._after_reading, []
+            for call in after:
+                call()
         if rest < len(data):
             self._held.append(data[rest:])
         self._held_size = len(data) - rest

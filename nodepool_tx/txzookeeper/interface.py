@@ -230,6 +230,13 @@ class ZookeeperAPI(Protocol):
 
     def transaction(self) -> Transaction: ...
 
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call this when all has been looked at that has arrived together; else at once.
+
+        For what more of the same may call for again, such as to read a znode after an
+        event.  It goes before anything else of the reactor's, and must not raise.
+        """
+
     def watch(
         self, path: str, callback: Callable[[WatchEvent], None], *, recursive: bool = False
     ) -> Deferred[Watch]:

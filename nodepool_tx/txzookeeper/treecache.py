@@ -157,6 +157,10 @@ class TreeCache:
         """Something that an event told of is being read."""
         return self._reader.reading
 
+    def hasten(self) -> None:
+        """Ask for what is to be read now, before whatever is asked next."""
+        self._reader.ask()
+
     def expect(self, path: str) -> None:
         """An own write of a znode is under way, whose outcome comes by :meth:`offer`.
 
@@ -267,10 +271,15 @@ async def pass_barrier(client: ZookeeperAPI, caches: Sequence[TreeCache]) -> Non
             await cache.when_current()
         try:
             await caught_up(client)
-            # All events are here.  What they made us read is answered
-            # before anything asked now.
-            if any(cache.reading for cache in caches):
-                await client.exists(caches[0].root)
+            # All events are here.  What they made us read is answered before anything
+            # asked now; the second time also what those answers, and those to creations
+            # that were under way, make us read.
+            for _ in range(2):
+                reading = [cache for cache in caches if cache.reading]
+                for cache in reading:
+                    cache.hasten()
+                if reading:
+                    await client.exists(caches[0].root)
         except (ConnectionLoss, SessionExpiredError):
             continue
         return

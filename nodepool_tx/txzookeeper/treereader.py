@@ -41,10 +41,12 @@ class _Read:
 
     :ivar again: something happened since: read once more when it is answered.
     :ivar void: the znode was deleted since: what the answer shows does not count.
+    :ivar asked: the request has been made.
     """
 
     again: bool = False
     void: bool = False
+    asked: bool = False
 
 
 @attrs.define(eq=False)
@@ -91,6 +93,8 @@ class TreeReader:
         self._wants_data = wants_data
         self._arrived = arrived
         self._reads: dict[str, _Read] = {}
+        #: Those of them that are to be asked for when all has been looked at that has arrived.
+        self._wanted: dict[str, _Read] = {}
         self._writes: dict[str, _Write] = {}
         #: Own creations under way, and what was created since the last answer to one.
         self._creations = 0
@@ -106,14 +110,15 @@ class TreeReader:
         """Let nothing count any more that was asked until now."""
         self._walk = None
         self._reads.clear()
+        self._wanted.clear()
         self._created.clear()
         for write in self._writes.values():
             write.seen = False
 
     @property
     def reading(self) -> bool:
-        """Whether an event called for a read that is not answered yet."""
-        return bool(self._reads)
+        """Whether an event called for a read that is not answered yet, or may call for one."""
+        return bool(self._reads or self._created)
 
     @property
     def reads_waited_for(self) -> int:
@@ -183,14 +188,18 @@ class TreeReader:
         """Do what a watch event calls for."""
         kind, path = event
         if kind is WatchKind.DELETED:
-            read = self._reads.get(path)
-            if read is not None:
+            unasked = self._wanted.pop(path, None)
+            if unasked is not None:
+                del self._reads[path]
+            elif (read := self._reads.get(path)) is not None:
                 read.void, read.again = True, False
             write = self._writes.get(path)
             if write is not None:
                 write.seen = False
             self._created.pop(path, None)
             self._tree.remove_tree(path)
+            if unasked is not None:
+                self._visited(path, None)
         elif kind is WatchKind.CREATED or kind is WatchKind.CHANGED:
             if self._wants_data(path):
                 self._record_changed(path, kind is WatchKind.CREATED)
@@ -213,15 +222,30 @@ class TreeReader:
     # -- reading znodes --------------------------------------------------
 
     def _read(self, path: str) -> None:
-        """Read it now, or once more when the present read is answered."""
+        """Read it soon, or once more when the present read is answered.
+
+        Events of one znode often come together; then it is read once.
+        """
         read = self._reads.get(path)
         if read is not None:
-            read.again = True
+            read.again = read.asked
             return
-        read = self._reads[path] = _Read()
-        self._client.get(path).addCallbacks(
-            self._read_done, self._read_failed, callbackArgs=(path, read), errbackArgs=(path, read)
-        )
+        first = not self._wanted
+        self._wanted[path] = self._reads[path] = _Read()
+        if first:
+            self._client.soon(self.ask)
+
+    def ask(self) -> None:
+        """Make the requests for what is to be read."""
+        wanted, self._wanted = self._wanted, {}
+        for path, read in wanted.items():
+            read.asked = True
+            self._client.get(path).addCallbacks(
+                self._read_done,
+                self._read_failed,
+                callbackArgs=(path, read),
+                errbackArgs=(path, read),
+            )
 
     def _read_done(self, answer: tuple[bytes, ZnodeStat], path: str, read: _Read) -> None:
         if self._reads.get(path) is not read:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -143,6 +143,7 @@ def check_barrier(zookeeper: MemoryZookeeper, cache: TreeCache) -> Deferred[None
     st.booleans(),
     st.lists(actions, min_size=10, max_size=60),
 )
+@example([], True, [("create", "/r"), ("barrier", None), ("expected create", "/r")])
 def test_settled_cache_equals_the_tree(
     existing: list[str], settled: bool, history: list[Any]
 ) -> None:
