@@ -2,7 +2,7 @@
 
 A launcher reads two records and writes three for each job, so both ways are made for
 speed: what is None, as most of a record's forty fields are, is not looked at twice,
-and what is written is put into a template made once.
+and what is written is put into a form made once.
 """
 
 from __future__ import annotations
@@ -48,15 +48,27 @@ class Unreadable(ValueError):
 
 Check = Callable[[Any], Any]
 
+_parse_text = json.JSONDecoder().raw_decode
+
 
 # -- what may be in a field; all raise Unreadable
+
+
+def _parse(data: bytes) -> Any:
+    """As ``json.loads``, which looks for other encodings and for space first."""
+    try:
+        text = data.decode()
+        value, end = _parse_text(text)
+    except ValueError:
+        return json.loads(data)
+    return value if end == len(text) else json.loads(data)
 
 
 def read_object(data: bytes) -> dict[str, Any]:
     if not data:
         raise Unreadable(EMPTY)
     try:
-        value = json.loads(data)
+        value = _parse(data)
     except (ValueError, RecursionError) as e:
         raise Unreadable(f"not JSON: {e}") from None
     if not isinstance(value, dict):
@@ -218,21 +230,21 @@ def writer(shape: Shape) -> Callable[[Any], bytes]:
     names = (*shape.checks, *shape.aliases)
     values = attrgetter(*shape.checks, *shape.aliases.values())
     json_of = _JSON.get
-    template = "{" + ", ".join([f'"{name}": %s' for name in names]) + "%s}"
+    #: Keys, and after each the place for its value; last what is not known here.
+    form = [part for name in names for part in (f', "{name}": ', "")] + [""]
+    form[0] = "{" + form[0].removeprefix(", ")
 
     def write(record: Any) -> bytes:
         extra = record.extra
-        if not extra:
-            more = ""
-        elif extra.keys().isdisjoint(names):
-            more = ", " + _general_json({**extra})[1:-1]
-        else:
+        if extra and not extra.keys().isdisjoint(names):
             known = dict(zip(names, values(record), strict=True))
             return _general_json({**known, **extra}).encode()
-        texts = [
+        filled = form.copy()
+        filled[1::2] = [
             "null" if value is None else json_of(type(value), _general_json)(value)
             for value in values(record)
         ]
-        return (template % (*texts, more)).encode()
+        filled[-1] = f", {_general_json({**extra})[1:]}" if extra else "}"
+        return "".join(filled).encode()
 
     return write

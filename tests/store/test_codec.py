@@ -344,6 +344,16 @@ def test_nothing_but_unreadable_is_raised_for_requests(value: dict[str, object])
     encode_request(request)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+@pytest.mark.parametrize("space", ["", " ", "\n\t"])
+def test_json_in_any_encoding(encoding: str, space: str) -> None:
+    """Whatever ``json.loads`` reads is read, with space around it or without."""
+    data = f'{space}{{"state": "ready", "comment": "ä"}}{space}'.encode(encoding)
+    assert decode_node("1", data).comment == "ä"
+    with pytest.raises(Unreadable, match="not JSON"):
+        decode_node("1", data + "x".encode(encoding))
+
+
 #: Anything that a field of a record may hold, of the types that the model names and others.
 VALUES = ANYTHING | st.lists(st.text(max_size=5), max_size=3).map(tuple) | st.just(1e300)
 
