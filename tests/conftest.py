@@ -12,6 +12,8 @@ import pytest
 from hypothesis import settings
 from twisted.logger import LogEvent, LogLevel, eventAsText, globalLogBeginner
 
+from tests.servers.warm import warm
+
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -41,6 +43,13 @@ def _what_is_left_of_other_modules() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _programs_begin_warm() -> Iterator[None]:
+    """Do not import the same again for each launcher and each command line."""
+    with warm():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import os
@@ -26,6 +25,7 @@ from kazoo.exceptions import NoNodeError
 from nodepool_tx.cli.outcome import ExitCode
 from nodepool_tx.embedded.location import locate
 from tests.servers.sshd import SshServer, SshServers
+from tests.servers.warm import end_with_parent
 from tests.servers.zookeeper import shared_authority, shared_server
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -53,10 +53,6 @@ providers:
             labels: two
             max-parallel-jobs: 2
 """
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 @attrs.frozen
@@ -93,7 +89,7 @@ class Farm:
             self.words(*words),
             env=self.environ,
             text=True,
-            **{**pipes, "preexec_fn": _die_with_parent, **more},
+            **{**pipes, "preexec_fn": end_with_parent, **more},
         )
 
     def nodes(self) -> dict[str, dict[str, Any]]:
@@ -156,7 +152,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_die_with_parent,
+                preexec_fn=end_with_parent,
             )
         try:
             eventually(lambda: _address(farm, launcher) is not None)

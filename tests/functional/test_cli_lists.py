@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import ctypes
 import fcntl
 import io
 import json
@@ -28,15 +27,12 @@ from kazoo.client import KazooClient
 
 from nodepool_tx.model import Node, NodeState
 from nodepool_tx.store.codec import encode_node
+from tests.servers.warm import end_with_parent
 from tests.servers.zookeeper import ZookeeperServer, shared_authority
 
 PROGRAM = "import sys; from nodepool_tx.cli.main import main; sys.exit(main())"
 #: Seconds after which something that should happen has not.
 PATIENCE = 30.0
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 @attrs.frozen
@@ -71,7 +67,7 @@ class Place:
         return subprocess.Popen(
             [sys.executable, "-c", PROGRAM, *words],
             env=self.environ,
-            **{"stdin": subprocess.DEVNULL, **pipes, "preexec_fn": _die_with_parent, **more},
+            **{"stdin": subprocess.DEVNULL, **pipes, "preexec_fn": end_with_parent, **more},
         )
 
     def add_node(self, state: str = "ready", **more: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import pathlib
 import signal
@@ -22,6 +21,7 @@ from nodepool_tx.embedded.layout import Layout
 from nodepool_tx.embedded.location import locate
 from nodepool_tx.embedded.proc import ProcFs
 from tests.functional.launcher.settings import SIMULATED
+from tests.servers.warm import end_with_parent
 
 __all__ = ["ROOT", "Ended", "LauncherProcess", "command_line"]
 
@@ -41,10 +41,6 @@ class Ended:
 def command_line(*words: str) -> list[str]:
     """What runs the command line ``nodepool`` with these words."""
     return [sys.executable, "-c", _CLI, *words]
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 class LauncherProcess:
@@ -129,7 +125,7 @@ class LauncherProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
             )
 
     def send(self, number: int) -> None:
