@@ -148,10 +148,11 @@ class CachedTree:
             parent = parent or "/"
             names = self._names.get(parent)
             if names is None:
-                names = self._names[parent] = set()
+                self._names[parent] = {sys.intern(name)}
             elif name in names:
                 return
-            names.add(sys.intern(name))
+            else:
+                names.add(sys.intern(name))
             path = parent
 
     def _unlink(self, path: str) -> None:

@@ -272,19 +272,20 @@ class Connection(Protocol):
             if self._grant is None:
                 self._take_grant(read_grant(frame))
             else:
-                self._take(frame, now)
+                xid, zxid, code = _unpack_header(frame)
+                if xid == EVENT_XID:
+                    self._counters.events += 1
+                    self._on_event(*read_event(frame, _HEADER))
+                else:
+                    self._take(frame, xid, zxid, code, now)
             if self._dead:
                 return end
             offset = stop
         self._wanted = 4
         return offset
 
-    def _take(self, frame: bytes, now: float) -> None:
-        xid, zxid, code = _unpack_header(frame)
-        if xid == EVENT_XID:
-            self._counters.events += 1
-            self._on_event(*read_event(frame, _HEADER))
-            return
+    def _take(self, frame: bytes, xid: int, zxid: int, code: int, now: float) -> None:
+        """Take an answer, whatever it answers."""
         pending = self._pending
         if pending and xid == pending[0][0]:
             _, answer, decode, record, departure = pending.popleft()

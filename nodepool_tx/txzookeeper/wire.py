@@ -78,6 +78,8 @@ PING_FRAME = _request_header.pack(8, PING_XID, 11)
 
 _pack_int: Callable[[int], bytes] = int_struct.pack
 _unpack_int = int_struct.unpack_from
+#: Kind, state of the session, length of the path.
+_unpack_event = struct.Struct("!iii").unpack_from
 _unpack_stat = stat_struct.unpack_from
 _new_tuple: Callable[..., Any] = tuple.__new__
 
@@ -328,9 +330,9 @@ def read_children(frame: bytes, offset: int) -> list[str]:
 
 def read_event(frame: bytes, offset: int) -> tuple[int, str]:
     """ZooKeeper's number of the event, and its path."""
-    (kind,) = _unpack_int(frame, offset)
-    # Between them stands the state of the session.
-    return kind, _read_text(frame, offset + 8)
+    kind, _, length = _unpack_event(frame, offset)
+    offset += 12
+    return kind, frame[offset : offset + length].decode() if length > 0 else ""
 
 
 def read_multi(frame: bytes, offset: int) -> list[Any]:
