@@ -33,6 +33,9 @@ from nodepool_tx.work import SingleFlight
 
 __all__ = ["Store"]
 
+#: To be asked of each znode that goes.
+_SKELETON = frozenset(paths.SKELETON)
+
 
 class Store(Service):
     """The caches and the changes.
@@ -174,11 +177,14 @@ class Store(Service):
                 changed()
         if change.kind is ChangeKind.ADDED or change.kind is ChangeKind.CHANGED:
             return
-        if change.kind is ChangeKind.REMOVED and change.path in paths.SKELETON:
-            self._log.warn("{path} was removed, making it again", path=change.path)
-            self._prepared = False
-            self._opening.wake()
-        if change.kind not in (ChangeKind.CURRENT, ChangeKind.STALE):
+        kind = change.kind
+        if kind is ChangeKind.ADDED or kind is ChangeKind.CHANGED:
+            return
+        if kind is ChangeKind.REMOVED:
+            if change.path in _SKELETON:
+                self._log.warn("{path} was removed, making it again", path=change.path)
+                self._prepared = False
+                self._opening.wake()
             return
         current = all(cache.current for cache in self._caches)
         if current == self._was_current:
