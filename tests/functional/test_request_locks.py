@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
@@ -20,7 +20,7 @@ from nodepool_tx.store import paths
 from nodepool_tx.store.change import Conflict
 from nodepool_tx.store.codec import decode_request, encode_request
 from nodepool_tx.store.store import Store
-from nodepool_tx.txzookeeper.client import ZookeeperClient
+from nodepool_tx.txzookeeper.interface import ZookeeperAPI
 from nodepool_tx.txzookeeper.lock import Lock
 from tests.contract.zookeeper import asynchronous
 from tests.functional.zk_clients import RealServerSteps
@@ -42,7 +42,7 @@ class RequestLocks(RealServerSteps, TestCase):
             await deferLater(reactor, 0.01)
         return store
 
-    async def asked(self, client: ZookeeperClient) -> str:
+    async def asked(self, client: ZookeeperAPI) -> str:
         request = NodeRequest(state=RequestState.REQUESTED, node_types=("small",))
         prefix = f"{paths.REQUESTS}/100-"
         path = await client.create(prefix, encode_request(request), sequence=True)
@@ -96,9 +96,8 @@ class RequestLocks(RealServerSteps, TestCase):
 
             def seen_and_answered(see: Any = see, lock: Any = lock, id: str = request_id) -> None:
                 see()
-                blockingCallFromThread(
-                    reactor, lambda: Deferred.fromCoroutine(self.answer(store, id, lock))
-                )
+                answer = self.answer(store, id, lock)
+                blockingCallFromThread(cast(Any, reactor), Deferred.fromCoroutine, answer)
 
             theirs._ensure_path = seen_and_answered
             with self.assertRaises(NoNodeError):
