@@ -177,10 +177,7 @@ class Store(Service):
                 changed()
         if change.kind is ChangeKind.ADDED or change.kind is ChangeKind.CHANGED:
             return
-        kind = change.kind
-        if kind is ChangeKind.ADDED or kind is ChangeKind.CHANGED:
-            return
-        if kind is ChangeKind.REMOVED:
+        if change.kind is ChangeKind.REMOVED:
             if change.path in _SKELETON:
                 self._log.warn("{path} was removed, making it again", path=change.path)
                 self._prepared = False
