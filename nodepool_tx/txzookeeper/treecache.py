@@ -272,8 +272,8 @@ async def pass_barrier(client: ZookeeperAPI, caches: Sequence[TreeCache]) -> Non
         try:
             await caught_up(client)
             # All events are here.  What they made us read is answered before anything
-            # asked now; the second time also what those answers, and those to creations
-            # that were under way, make us read.
+            # asked now; the second time also what those answers, and those to own writes
+            # that were asked for meanwhile, make us read.
             for _ in range(2):
                 reading = [cache for cache in caches if cache.reading]
                 for cache in reading:

@@ -118,7 +118,8 @@ class TreeReader:
     @property
     def reading(self) -> bool:
         """Whether an event called for a read that is not answered yet, or may call for one."""
-        return bool(self._reads or self._created)
+        held_back = any(write.seen for write in self._writes.values())
+        return bool(self._reads or self._created or held_back)
 
     @property
     def reads_waited_for(self) -> int:

@@ -806,6 +806,21 @@ class BarrierTests(TreeCacheTestCase):
         [(a, b)] = seen
         self.assertEqual((a.data, b.data), (b"5", b"1"))
 
+    def test_own_writes_that_begin_meanwhile(self) -> None:
+        """They hide nothing that was written before the barrier was asked for."""
+        self.inspector.create("/r/a", b"0")
+        cache = self.cache()
+        self.inspector.set("/r/a", b"theirs")
+        seen: list[Any] = []
+        cache.barrier().addCallback(lambda _: seen.append(cache.get("/r/a")))
+        cache.expect("/r/a")
+        writing = self.client.set("/r/a", b"ours", 0)
+        writing.addErrback(lambda failure: failure.trap(BadVersionError))
+        writing.addCallback(lambda _: cache.settle("/r/a"))
+        self.settle()
+        [known] = seen
+        self.assertEqual(known.data, b"theirs")
+
     def test_nothing_to_wait_for(self) -> None:
         """A barrier costs one round trip when nothing is being read."""
         cache = self.cache()
