@@ -56,7 +56,7 @@ TURN = 0.01
 #: The longest answer taken, in bytes: a list of a million names fits.
 _MAX_REPLY = 64 * 1024 * 1024
 #: How many frames are taken between two looks at the clock.
-AT_ONCE = 4
+AT_ONCE = 8
 _HEADER = reply_header_struct.size
 _NO_NODE = NoNodeError.code
 _EXISTS = Exists.type

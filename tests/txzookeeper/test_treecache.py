@@ -713,6 +713,12 @@ class OfferTests(TreeCacheTestCase):
         cache = self.cache()
         self.inspector.requests.clear()
         path = self.done(self.create(cache, b"1"))
+        known = cache.get(path)
+        assert known is not None and known.stat is not None
+        self.assertEqual(
+            {**known.stat._asdict(), "dataLength": 0}, dict.fromkeys(known.stat._fields, 0)
+        )
+        self.assertEqual(known.stat.dataLength, 1)
         self.assertEqual(self.told, [("added", path)])
         self.settle()
         self.assertEqual(self.inspector.requests, {"create": 1})
