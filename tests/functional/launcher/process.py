@@ -32,7 +32,10 @@ _CLI = "import sys; from nodepool_tx.cli.main import main; sys.exit(main())"
 
 @attrs.frozen
 class Ended:
-    """How a process ended: its exit status (minus the signal's number), and after how long."""
+    """How a process ended: its exit status (minus the signal's number), and after how long.
+
+    :ivar seconds: without those in which it could have gone on, but others had the processors.
+    """
 
     status: int
     seconds: float
@@ -41,6 +44,14 @@ class Ended:
 def command_line(*words: str) -> list[str]:
     """What runs the command line ``nodepool`` with these words."""
     return [sys.executable, "-c", _CLI, *words]
+
+
+def _waited(pid: int) -> float:
+    """The seconds for which a process of ours was ready to run and did not; 0 if it is gone."""
+    try:
+        return int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 class LauncherProcess:
@@ -146,11 +157,13 @@ class LauncherProcess:
     async def ended(self, patience: float = 30.0) -> Ended:
         """Wait for its end, which something else brings about."""
         assert self._process is not None
-        began = time.monotonic()
-        while (status := self._process.poll()) is None:
+        began, waited, delay = time.monotonic(), _waited(self.pid), 0.0
+        while True:
+            delay = max(delay, _waited(self.pid) - waited)
+            if (status := self._process.poll()) is not None:
+                return Ended(status, time.monotonic() - began - delay)
             assert time.monotonic() < began + patience, f"it did not end:\n{self.log}"
             await deferLater(reactor, 0.005)
-        return Ended(status, time.monotonic() - began)
 
     async def stop(self, number: int = signal.SIGTERM, patience: float = 30.0) -> Ended:
         """Send a signal and wait for the end."""
