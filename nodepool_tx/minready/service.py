@@ -185,15 +185,17 @@ class MinReady(MultiService):
 
     def _look_at(self, labels: Iterable[str]) -> None:
         for label in labels:
-            if label not in self._keepers and self._left_behind(label):
-                self._keepers[label] = LabelKeeper(self._around, label)
-            if label in self._keepers:
-                self._keepers[label].look()
+            keeper = self._keepers.get(label)
+            if keeper is None and self._left_behind(label):
+                keeper = self._keepers[label] = LabelKeeper(self._around, label)
+            if keeper is not None:
+                keeper.look()
 
     def _left_behind(self, label: str) -> bool:
         """A request turns up that nobody here knows, its writing having been uncertain."""
+        requests = self._stock.requests(label)
         is_own = self._store.is_request_of_this_session
-        return any(is_own(request.id) for request in self._stock.requests(label))
+        return bool(requests) and any(is_own(request.id) for request in requests)
 
     async def _sweep(self) -> None:
         self.reconfigure()

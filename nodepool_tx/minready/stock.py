@@ -94,8 +94,10 @@ class Stock:
 
     def requests(self, label: str) -> list[NodeRequest]:
         """The ``min-ready`` requests, in whatever state, in the order they were made."""
-        ids = sorted(self._requests.get(label, ()))
-        return [request for each in ids if (request := self._store.requests.get(each))]
+        ids = self._requests.get(label)
+        if not ids:
+            return []
+        return [request for each in sorted(ids) if (request := self._store.requests.get(each))]
 
     # -- following -------------------------------------------------------
 

@@ -31,7 +31,7 @@ from nodepool_tx.nodescan.interface import (
     ScanTimeout,
 )
 
-__all__ = ["connect", "connect_failed", "look_up", "peer_address"]
+__all__ = ["connect", "connect_failed", "literal", "look_up", "peer_address"]
 
 P = TypeVar("P", bound=Protocol)
 
@@ -39,7 +39,7 @@ P = TypeVar("P", bound=Protocol)
 _STAGGER = 0.25
 
 
-def _literal(host: str, port: int) -> Address | None:
+def literal(host: str, port: int) -> Address | None:
     """The address that ``host`` already is; None if it is a name."""
     if isIPAddress(host):
         return Address(AddressFamily.IPV4, host, port)
@@ -63,9 +63,9 @@ class _Receiver:
     def addressResolved(self, address: IAddress) -> None:
         if not isinstance(address, (IPv4Address, IPv6Address)):
             return
-        literal = _literal(address.host, self._port)
-        if literal is not None:
-            self._found[literal] = None
+        found = literal(address.host, self._port)
+        if found is not None:
+            self._found[found] = None
 
     def resolutionComplete(self) -> None:
         if not self.done.called:
@@ -76,7 +76,7 @@ def peer_address(protocol: Protocol) -> Address:
     """Where a connected protocol's other side is."""
     transport: Any = protocol.transport
     peer = transport.getPeer()
-    address = _literal(peer.host, peer.port)
+    address = literal(peer.host, peer.port)
     assert address is not None, peer
     return address
 
@@ -86,9 +86,9 @@ async def look_up(reactor: Any, host: str, port: int) -> tuple[Address, ...]:
 
     :raises ConnectFailed: with ``NAME_UNKNOWN``.
     """
-    literal = _literal(host, port)
-    if literal is not None:
-        return (literal,)
+    address = literal(host, port)
+    if address is not None:
+        return (address,)
     receiver = _Receiver(port)
     if _can_be_a_name(host):
         reactor.nameResolver.resolveHostName(receiver, host, port)

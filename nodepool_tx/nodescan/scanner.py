@@ -6,13 +6,13 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredSemaphore, succeed
 from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from nodepool_tx.nodescan.connect import connect, connect_failed, look_up, peer_address
+from nodepool_tx.nodescan.connect import connect, connect_failed, literal, look_up, peer_address
 from nodepool_tx.nodescan.interface import (
     Address,
     ConnectFailed,
@@ -115,6 +115,9 @@ class ReactorScanner:
 
     def resolve(self, host: str, port: int) -> Deferred[Address]:
         """See :meth:`Scanner.resolve`."""
+        address = literal(host, port)
+        if address is not None:
+            return succeed(address)
 
         async def first() -> Address:
             return (await look_up(self._reactor, host, port))[0]

@@ -279,7 +279,7 @@ class PoolService(Service):
 
     def _on_node(self, change: NodeChange) -> None:
         settings, after = self._settings, change.after
-        if after is None or (after.provider, after.pool) != (settings.provider, settings.name):
+        if after is None or after.pool != settings.name or after.provider != settings.provider:
             return
         if self._store.nodes.is_free(change.node_id):
             self._backlog.mark_with_labels(after.type)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import TypeVar
 
-from nodepool_tx.model import Node, NodeRequest, NodeState
+from nodepool_tx.model import Node, NodeRequest, NodeState, RequestState
 from nodepool_tx.store.nodes import NodeChange
 from nodepool_tx.store.requests import RequestChange
 from nodepool_tx.store.store import Store
 
 __all__ = ["Tally"]
 
+S = TypeVar("S", NodeState, RequestState)
+
 
 class Tally:
     """Counts that cost the same however many nodes there are."""
 
     def __init__(self, store: Store) -> None:
-        self._nodes: Counter[str] = Counter()
-        self._by_provider: dict[str, Counter[str]] = {}
-        self._requests: Counter[str] = Counter()
+        self._nodes: Counter[NodeState] = Counter()
+        self._by_provider: dict[str, Counter[NodeState]] = {}
+        self._requests: Counter[RequestState] = Counter()
         for node in store.nodes:
             self._count(node, 1)
         for request in store.requests:
@@ -40,9 +43,11 @@ class Tally:
         return _present(self._requests)
 
     def _on_node(self, change: NodeChange) -> None:
-        if _place(change.before) != _place(change.after):
-            self._count(change.before, -1)
-            self._count(change.after, 1)
+        before, after = change.before, change.after
+        if before is after or _place(before) == _place(after):
+            return
+        self._count(before, -1)
+        self._count(after, 1)
 
     def _on_request(self, change: RequestChange) -> None:
         if change.before is not change.after:
@@ -52,10 +57,12 @@ class Tally:
     def _count(self, node: Node | None, sign: int) -> None:
         if node is None:
             return
-        state = node.state.value
+        state = node.state
         self._nodes[state] += sign
         if node.provider:
-            of_provider = self._by_provider.setdefault(node.provider, Counter())
+            of_provider = self._by_provider.get(node.provider)
+            if of_provider is None:
+                of_provider = self._by_provider[node.provider] = Counter()
             of_provider[state] += sign
             if not of_provider[state]:
                 del of_provider[state]
@@ -64,7 +71,7 @@ class Tally:
 
     def _count_request(self, request: NodeRequest | None, sign: int) -> None:
         if request is not None:
-            self._requests[request.state.value] += sign
+            self._requests[request.state] += sign
 
 
 def _place(node: Node | None) -> tuple[NodeState, str | None] | None:
@@ -72,5 +79,5 @@ def _place(node: Node | None) -> tuple[NodeState, str | None] | None:
     return None if node is None else (node.state, node.provider)
 
 
-def _present(counts: Mapping[str, int]) -> dict[str, int]:
-    return {state: count for state, count in sorted(counts.items()) if count}
+def _present(counts: Mapping[S, int]) -> dict[str, int]:
+    return dict(sorted((state.value, count) for state, count in counts.items() if count))

@@ -179,9 +179,10 @@ class Reconciler:
         before = self.slots.key_of(change.node_id)
         crowded = before is not None and self.slots.is_crowded(before.identity)
         keys = self.slots.follow(change, self._next_order())
-        for key in keys:
-            if self._unsettled.get(key) == change.node_id:
-                del self._unsettled[key]
+        if self._unsettled:
+            for key in keys:
+                if self._unsettled.get(key) == change.node_id:
+                    del self._unsettled[key]
         busy = [key for key in keys if key in self._busy]
         if not busy:
             if not self.slots.is_taken(change.node_id, keys):
