@@ -16,7 +16,8 @@ __all__ = ["LeaseRule"]
 class LeaseRule:
     """A lease that is ready has nodes that are held for it, and nobody else is promised them.
 
-    They may be taken from it all the same: by operators, or as their hold expires.
+    They may be taken from it all the same: by operators, or as their hold expires.  When it
+    ends, none of them stays held.
     """
 
     name = "lease"
@@ -46,16 +47,17 @@ class LeaseRule:
             having.pop(path, None)
             if not having:
                 self._lent.pop(node_id, None)
+            if judged and node_id not in _nodes(is_) and _is_held(act, node_id, was):
+                words = f"ended a lease and left node {node_id} held for it"
+                yield self._violation(act, words, node_id, path)
         request = is_.get("request")
         for node_id in dict.fromkeys(_nodes(is_)):
             having = self._lent.setdefault(node_id, {})
             having[path] = request
             if not judged or _nodes(was):
                 continue
-            node = act.node(node_id) or {}
-            found = (node.get("state"), node.get("allocated_to"))
-            if found != ("hold", request):
-                words = f"lent node {node_id}, which is {found[0]} and promised to {found[1]}"
+            if not _is_held(act, node_id, is_):
+                words = f"lent node {node_id}, which is not held for it"
                 yield self._violation(act, words, node_id, path)
             for other in having:
                 if other != path:
@@ -79,6 +81,12 @@ class LeaseRule:
     def _violation(self, act: Act, words: str, node_id: str, *leases: str) -> Violation:
         where = (act.layout.node(node_id), *leases)
         return Violation(self.name, act.entry.zxid, f"{act.author.name} {words}", where)
+
+
+def _is_held(act: Act, node_id: str, lease: Mapping[str, Any]) -> bool:
+    """A node is held for a lease after this step."""
+    node = act.node(node_id) or {}
+    return (node.get("state"), node.get("allocated_to")) == ("hold", lease.get("request"))
 
 
 def _nodes(lease: Mapping[str, Any]) -> list[str]:

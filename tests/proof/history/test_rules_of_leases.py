@@ -95,6 +95,14 @@ def test_a_lease_of_what_is_not_held_is_found() -> None:
     assert found.paths == (NODE, OTHER_LEASE, LEASE)
 
 
+def test_a_lease_that_leaves_its_node_held_is_found() -> None:
+    """Nobody would give it back before its hold expires."""
+    farm = Farm()
+    farm.lend()
+    found = farm.bad("lease", farm.ours, write(LEASE, a_lease(state="failed", nodes=[ONE])))
+    assert found.paths == (NODE, LEASE)
+
+
 def test_what_chaos_does_to_leases_is_no_breach() -> None:
     """A node taken from a lease by hand may be promised once the lease knows."""
     farm = Farm()
