@@ -18,9 +18,14 @@ _OPENSTACK = "tests/functional/openstack/"
 #: Where tests take long, those that take longest first.
 _LONG = (
     _OPENSTACK,
+    "tests/functional/test_demo",
     "tests/proof/chaos/test_faults_",
+    "tests/proof/model/test_models",
+    "tests/functional/test_explain",
+    "tests/functional/test_launcher_defects",
     "tests/proof/chaos/",
     "tests/proof/",
+    "tests/functional/test_launcher_maintenance",
     "tests/interop/test_migration",
     "tests/interop/test_zuul_load",
     "tests/functional/test_launcher_connection",

@@ -132,7 +132,10 @@ def test_given_up() -> None:
     assert not explore(Staircase(), most=2).holds
 
 
-def test_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The command prints a row for each model and exits with 0 when all hold."""
+    # Each of them is searched above.
+    few = QUICK[1:4]
+    monkeypatch.setattr("proof.model.__main__.QUICK", few)
     assert main(["--quick"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == len(QUICK) + 2
+    assert len(capsys.readouterr().out.splitlines()) == len(few) + 2
