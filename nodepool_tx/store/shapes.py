@@ -98,7 +98,7 @@ def text(value: Any) -> str:
 
 def name(value: Any) -> str:
     """Text that many records have in common, and that is kept once."""
-    return sys.intern(text(value))
+    return sys.intern(value) if isinstance(value, str) else text(value)
 
 
 def anything(value: Any) -> Any:
