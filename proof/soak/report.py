@@ -19,7 +19,9 @@ _HEAD = """\
 Made by `python -m proof.soak`; the numbers are in `soak-simulated.csv` and `soak-real.csv`.
 Growth is the slope of a series after the warm-up (Theil and Sen: the median of the slopes between
 all pairs of samples) times the time after the warm-up.  A series grows when that is more than its
-limit, which is a share of what it was in the first quarter, but never less than so much.
+limit, which is a share of what it was in the first quarter, but never less than so much.  Lengths
+of queues in the real part are judged by the lowest of each minute, as anything on the machine may
+make them longer for a moment.
 
 ![All series](soak.svg)
 """

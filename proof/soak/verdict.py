@@ -19,6 +19,8 @@ __all__ = ["Limit", "Verdict", "judge", "slope", "table"]
 
 #: More samples than this are thinned out: all pairs of them are compared.
 _MOST = 400
+#: With fewer samples there is no verdict.
+_FEWEST = 8
 
 
 @attrs.frozen
@@ -28,11 +30,14 @@ class Limit:
     :ivar share: of its median in the first quarter.
     :ivar least: what it may change by in any case.
     :ivar unit: what it is counted in; ``bytes`` are shown in MiB.
+    :ivar lowest_of: it is judged by the lowest of so many samples in a row.  A queue is empty
+        now and then, however busy the machine is; what leaks is there all the time.
     """
 
     share: float
     least: float
     unit: str = ""
+    lowest_of: int = 1
 
     def of(self, median: float) -> float:
         """How much a series with this median may grow by."""
@@ -68,6 +73,13 @@ def slope(times: Sequence[float], values: Sequence[float]) -> float:
     return statistics.median(slopes) if slopes else 0.0
 
 
+def _lows(times: Sequence[float], values: Sequence[float], count: int) -> Samples:
+    """The lowest of each so many samples, but not of so many that too few are left."""
+    count = max(1, min(count, len(times) // _FEWEST))
+    lows = [min(values[at : at + count]) for at in range(0, len(values), count)]
+    return Samples(list(times[::count]), {"": lows})
+
+
 def judge(samples: Samples, warm_up: float, limits: Mapping[str, Limit]) -> list[Verdict]:
     """A verdict about each series that has a limit.
 
@@ -75,17 +87,18 @@ def judge(samples: Samples, warm_up: float, limits: Mapping[str, Limit]) -> list
     :raises ValueError: there are not enough samples after it, or there is a limit without series.
     """
     rest = samples.since(warm_up)
-    if len(rest.times) < 8:
+    if len(rest.times) < _FEWEST:
         raise ValueError(f"{len(rest.times)} samples after the warm-up of {warm_up:g} s")
     if unknown := limits.keys() - rest.columns.keys():
         raise ValueError(f"never looked at: {', '.join(sorted(unknown))}")
     duration = rest.times[-1] - rest.times[0]
-    quarter = len(rest.times) // 4
     found = []
     for name, limit in limits.items():
-        values = rest.columns[name]
+        lows = _lows(rest.times, rest.columns[name], limit.lowest_of)
+        values = lows.columns[""]
+        quarter = len(values) // 4
         first, last = statistics.median(values[:quarter]), statistics.median(values[-quarter:])
-        growth = slope(rest.times, values) * duration
+        growth = slope(lows.times, values) * duration
         found.append(Verdict(name, limit.unit, first, last, growth, limit.of(first)))
     return found
 

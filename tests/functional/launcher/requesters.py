@@ -60,6 +60,11 @@ class Ledger:
         del self._holders[what]
 
     @property
+    def in_use(self) -> int:
+        """Nodes that somebody has, each noted by its id and by its slot."""
+        return len(self._holders) // 2
+
+    @property
     def served(self) -> int:
         return len(self.waits)
 

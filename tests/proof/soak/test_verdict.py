@@ -51,6 +51,23 @@ def test_peaks_are_flat() -> None:
     assert not verdict([5.0] * 200 + [0.0] * 40 + [5.0] * 120).grows
 
 
+def test_queues() -> None:
+    """A queue that is longer and longer, and empty now and then, leaks nothing; else it does."""
+    lows = Limit(0.0, 5, lowest_of=12)
+    longer = [0.0 if i % 7 == 0 else i / 4 for i in range(360)]
+    assert verdict(longer, Limit(0.0, 5)).grows
+    assert not verdict(longer, lows).grows
+    leaking = [value + i / 40 for i, value in enumerate(longer)]
+    found = verdict(leaking, lows)
+    assert found.grows
+    assert 8 < found.growth < 10
+
+
+def test_few_samples_of_a_queue() -> None:
+    """Of few samples fewer are put together, so that there is a verdict."""
+    assert verdict([float(i) for i in range(10)], Limit(0.0, 5, lowest_of=12)).grows
+
+
 def test_shrinking_is_flat() -> None:
     """Less and less is no growth."""
     assert not verdict([float(1000 - i) for i in range(300)]).grows
