@@ -714,7 +714,8 @@ class OfferTests(TreeCacheTestCase):
         self.inspector.requests.clear()
         path = self.done(self.create(cache, b"1"))
         known = cache.get(path)
-        assert known is not None and known.stat is not None
+        assert known is not None
+        assert known.stat is not None
         self.assertEqual(
             {**known.stat._asdict(), "dataLength": 0}, dict.fromkeys(known.stat._fields, 0)
         )
