@@ -199,6 +199,11 @@ PASSES = "passes"
 TURNS = "turns"
 REFERENCE = Daemon("Nodepool 11", _reference)
 OURS = Daemon("nodepool_tx", _ours)
+OUR_CLIENT = Daemon(
+    "its client alone",
+    lambda config, state: [sys.executable, "-m", "benchmarks.replayed", str(config)],
+)
+"""No launcher: the least it could do, done with our ZooKeeper client."""
 OURS_TIMED = Daemon("nodepool_tx", ours_within("benchmarks.timed_passes", PASSES))
 """Ours, with the length of each pass noted in the file `passes` in its state folder."""
 OURS_TURNS = Daemon("nodepool_tx", ours_within("benchmarks.timed_turns", TURNS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from benchmarks.daemons import OURS
+from benchmarks.daemons import OUR_CLIENT, OURS
 from benchmarks.measured import BARE, Results
 from benchmarks.rows import BESIDE_LIMIT, FAMILIES, LIMIT, Row, seconds
 from benchmarks.targets import times_better
@@ -58,26 +58,30 @@ def measured(results: Results, row: Row) -> bool:
     return any(results.values(row.scenario, name, row.number) for name in results.daemons)
 
 
-def limit_rows(results: Results) -> list[tuple[str, str, str]]:
-    """Ours beside the bare client: title, the bare client's number and ours."""
+def limit_rows(results: Results) -> list[tuple[str, ...]]:
+    """Ours beside the bare client: title, the bare client's number, our client's and ours."""
     if results.median("limit", BARE, LIMIT.number) is None:
         return []
     bare = _text(LIMIT, results.values("limit", BARE, LIMIT.number))
-    found = [(LIMIT.title, bare, cell(LIMIT, results, OURS.name))]
+    found: list[tuple[str, ...]] = [(LIMIT.title, bare, *_both(LIMIT, results))]
     for title, number, text in BESIDE_LIMIT:
         row = Row(title, "100 nodes", f"launcher {number} + client {number}", text)
         values = results.values("limit", BARE, number)
-        found.append((title, _text(row, values), cell(row, results, OURS.name)))
+        found.append((title, _text(row, values), *_both(row, results)))
     for title, number in (
         ("CPU of ZooKeeper a job", "server cpu s per job"),
         ("CPU of the clients a job", "load cpu s per job"),
     ):
         row = Row(title, "100 nodes", number, seconds)
         values = results.values("limit", BARE, number)
-        found.append((title, _text(row, values), cell(row, results, OURS.name)))
+        found.append((title, _text(row, values), *_both(row, results)))
     launcher = Row("CPU of the launcher a job", "100 nodes", "launcher cpu s per job", seconds)
-    found.append((launcher.title, "with the clients", cell(launcher, results, OURS.name)))
+    found.append((launcher.title, "with the clients", *_both(launcher, results)))
     return found
+
+
+def _both(row: Row, results: Results) -> tuple[str, str]:
+    return cell(row, results, OUR_CLIENT.name), cell(row, results, OURS.name)
 
 
 def cell(row: Row, results: Results, name: str) -> str:

@@ -143,7 +143,7 @@ async def replay(bench: Bench, nodes: int, clients: int, seconds: float) -> Numb
         await tidying.delete_tree("/nodepool")
         for path in (requester.NODES, requester.REQUESTS, REQUESTS_LOCK.decode()):
             await requester.make_path(tidying, path)
-        launcher = BareLauncher(launching, _node())
+        launcher = BareLauncher(launching, static_node(LABEL))
         await asyncio.wait_for(launcher.start(nodes), 10.0)
         done = await load(bench, LABEL, clients, seconds, 1.0, note, True, [launching])
         await tidying.delete_tree("/nodepool")
@@ -163,7 +163,7 @@ def _withdrawn() -> None:
     """What is asked for no more needs nothing."""
 
 
-def _node() -> dict[str, object]:
+def static_node(label: str) -> dict[str, object]:
     """A static node as it is written, in its length."""
     host = "127.1.0.100"
     now = time.time()
@@ -173,7 +173,7 @@ def _node() -> dict[str, object]:
         created_time=now,
         provider="rack",
         pool="main",
-        type=(LABEL,),
+        type=(label,),
         allocated_to=f"{requester.PRECEDENCE}-0000000001",
         public_ipv4=host,
         interface_ip=host,

@@ -16,7 +16,7 @@ from benchmarks import (
     surge_scenarios,
 )
 from benchmarks.bench import Bench, Numbers
-from benchmarks.daemons import OURS, OURS_TIMED, OURS_TURNS, Daemon
+from benchmarks.daemons import OUR_CLIENT, OURS, OURS_TIMED, OURS_TURNS, Daemon
 from benchmarks.measured import BARE, FULL, QUICK
 
 PARTS = (
@@ -71,6 +71,12 @@ def plan(quick: bool, probe: int) -> list[Scenario]:
             "limit",
             make(limit.scenario, nodes=100, clients=100, seconds=sizes.window / 2),
             ours=NOBODY,
+        ),
+        Scenario(
+            "100 nodes",
+            "limit",
+            make(busy, nodes=100, clients=100, seconds=sizes.window / 2),
+            ours=OUR_CLIENT,
         ),
         Scenario(
             "10 nodes",

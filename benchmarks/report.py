@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 
 from benchmarks.bench import Numbers
-from benchmarks.daemons import OURS
+from benchmarks.daemons import OUR_CLIENT, OURS
 from benchmarks.findings import (
     better,
     cell,
@@ -53,8 +53,8 @@ def _limit(results: Results) -> list[str]:
     rows = limit_rows(results)
     if not rows:
         return []
-    head = ["100 nodes, 100 clients, against the limit", BARE, OURS.name]
-    lines = ["", _line(head), _line(["---", "---:", "---:"]), *map(_line, rows)]
+    head = ["100 nodes, 100 clients, against the limit", BARE, OUR_CLIENT.name, OURS.name]
+    lines = ["", _line(head), _line(["---", *["---:"] * 3]), *map(_line, rows)]
     bare = results.median("limit", BARE, LIMIT.number)
     ours = results.median(LIMIT.scenario, OURS.name, LIMIT.number)
     if bare and ours:
