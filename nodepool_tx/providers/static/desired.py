@@ -6,6 +6,7 @@ Pure: nothing in here knows ZooKeeper, Twisted or the time.
 from __future__ import annotations
 
 import enum
+import ipaddress
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -86,6 +87,11 @@ class DesiredNode:
             return Look.PORT
         return Look.KEYS if self.host_key_checking else Look.NONE
 
+    @property
+    def never_changes(self) -> bool:
+        """A look at it always shows the same: it is an address, and is never contacted."""
+        return self.look is Look.NONE and _is_address(self.hostname)
+
     def has_slot(self, slot: int | None) -> bool:
         return slot is not None and 0 <= slot < self.slots
 
@@ -150,6 +156,14 @@ def _desired_node(
         host_key_checking=node.host_key_checking,
         timeout=float(node.timeout),
     )
+
+
+def _is_address(hostname: str) -> bool:
+    try:
+        ipaddress.ip_address(hostname)
+    except ValueError:
+        return False
+    return True
 
 
 def _plain(pool: StaticPool) -> Mapping[str, Any] | None:
