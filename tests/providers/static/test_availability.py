@@ -110,19 +110,19 @@ class DownAtStartTests(AvailabilityTestCase):
 
     def test_an_unchecked_address_is_looked_at_once(self) -> None:
         """It is never contacted, and there is no name that could come to mean another one."""
-        self.assertEqual(self.looks_for_one_job("192.0.2.7"), ["resolve"])
+        self.assertEqual(self.looks_for_one_job("192.0.2.7"), 1)
 
     def test_an_unchecked_name_is_looked_up_after_each_job(self) -> None:
         """It may have another address by now."""
-        self.assertEqual(self.looks_for_one_job("web1"), ["resolve", "resolve"])
+        self.assertGreater(self.looks_for_one_job("web1"), 1)
 
-    def looks_for_one_job(self, hostname: str) -> list[str]:
+    def looks_for_one_job(self, hostname: str) -> int:
         self.start(provider(hostname, host_key_checking=False))
         node = self.stage.only_node()
         self.stage.use(node.id)
         self.stage.give_back(node.id)
         self.assertNotEqual(self.stage.only_node().id, node.id)
-        return [look.kind for look in self.hosts.looks]
+        return len(self.hosts.looks)
 
     def test_other_connection_types_are_only_connected_to(self) -> None:
         """They have no host keys."""
