@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Iterable
 
-import attrs
 from kazoo import exceptions as zke
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
@@ -55,7 +54,7 @@ def past_hold_age(node: Node, config: Config, now: float) -> bool:
 
 def _in_stock(node: Node) -> Node:
     """The node when it is promised to nobody any more."""
-    return attrs.evolve(node, allocated_to=None, tenant_name=None, requestor=None)
+    return node.changed(allocated_to=None, tenant_name=None, requestor=None)
 
 
 class Janitor(MultiService):

@@ -279,7 +279,7 @@ class LabelKeeper:
         change = self._store.change()
         for node in self._store.nodes.of_request(request.id):
             if node.state is NodeState.READY:
-                change.update_node(node, attrs.evolve(node, allocated_to=None))
+                change.update_node(node, node.changed(allocated_to=None))
         change.remove_request(request)
         try:
             await change.commit()

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import attrs
 from kazoo import exceptions as zke
@@ -161,8 +161,7 @@ class _Companion:
     settled: Callable[[Any], None]
 
 
-@attrs.frozen
-class _Operation:
+class _Operation(NamedTuple):
     item: _Item | _Companion | _Created
     role: _Role
 

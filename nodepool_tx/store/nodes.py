@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 import attrs
 from twisted.logger import Logger
@@ -26,9 +27,11 @@ from nodepool_tx.txzookeeper.treecache import CacheChange, ChangeKind, TreeCache
 __all__ = ["NodeChange", "NodeTable"]
 
 
-@attrs.frozen
-class NodeChange:
-    """What became of one node: its record, or who locks it, or both."""
+class NodeChange(NamedTuple):
+    """What became of one node: its record, or who locks it, or both.
+
+    A tuple, as a job makes half a dozen.
+    """
 
     node_id: str
     before: Node | None

@@ -7,8 +7,8 @@ table.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-import attrs
 from twisted.logger import Logger
 
 from nodepool_tx.model import NodeRequest
@@ -19,8 +19,7 @@ from nodepool_tx.txzookeeper.treecache import CacheChange, ChangeKind, TreeCache
 __all__ = ["RequestChange", "RequestTable"]
 
 
-@attrs.frozen
-class RequestChange:
+class RequestChange(NamedTuple):
     """What became of one request: its record, or who locks it, or both."""
 
     request_id: str
