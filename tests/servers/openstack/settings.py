@@ -187,6 +187,8 @@ class Site:
             "DEFAULT": {"use_stderr": "true", "public_endpoint": self.url("keystone", "/")},
             "database": self._pool("keystone"),
             "token": {"provider": "fernet", "expiration": 14400},
+            # A password takes as long to try as it would take to guess: a quarter of a second.
+            "identity": {"password_hash_rounds": 4},
             "fernet_tokens": {"key_repository": keys / "fernet-keys"},
             "fernet_receipts": {"key_repository": keys / "fernet-keys"},
             "credential": {"key_repository": keys / "credential-keys"},
