@@ -165,7 +165,8 @@ def asked_again(operations: Operations, refused: Refused) -> Operations:
             _retries[key] = rename(asked_again(original, refused))
         else:
             return ()
-    return _retries[key]
+    # Who asks for the same again would ask for ever: a wrong launcher, of which part is left out.
+    return _retries[key] if _retries[key] != operations else ()
 
 
 def alias(renamed: Operations, original: Operations, rename: Rename) -> None:
