@@ -166,6 +166,11 @@ class Events:
         self._observers.append(observer)
         return lambda: self._observers.remove(observer)
 
+    @property
+    def heard(self) -> bool:
+        """Somebody listens; else an event that is dear to make need not be made."""
+        return bool(self._observers)
+
     def publish(self, event: Event) -> None:
         """Tell everybody."""
         for observer in tuple(self._observers):

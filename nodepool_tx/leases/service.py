@@ -137,6 +137,9 @@ class LeaseService(Service):
         return new or old
 
     def _on_node(self, change: NodeChange) -> None:
+        if not self._requests and not self._holders:
+            # Nobody leases anything.
+            return
         before, after = change.before, change.after
         promised = None if after is None else after.allocated_to
         if promised:

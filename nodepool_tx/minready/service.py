@@ -80,7 +80,6 @@ class MinReady(MultiService):
             possible=self._possible,
             counts=self._counts,
         )
-        self._stock.start()
         self._unsubscribe = [
             self._store.components.subscribe(self._on_components),
             self._store.maintenance.subscribe(self._on_maintenance),
@@ -141,6 +140,9 @@ class MinReady(MultiService):
             return
         self._applied = config
         self._wanted = desired(config)
+        if self._wanted:
+            # Where nothing is kept in stock nothing is counted.
+            self._stock.start()
         for label in self._wanted.keys() - self._keepers.keys():
             self._keepers[label] = LabelKeeper(self._around, label)
         for label, keeper in self._keepers.items():

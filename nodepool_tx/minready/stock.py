@@ -64,7 +64,9 @@ class Stock:
         self._unsubscribe: list[Callable[[], None]] = []
 
     def start(self) -> None:
-        """Count what is there, and follow it."""
+        """Count what is there, and follow it, unless that is done already."""
+        if self._unsubscribe:
+            return
         self._unsubscribe = [
             self._store.nodes.subscribe(self._on_node),
             self._store.requests.subscribe(self._on_request),

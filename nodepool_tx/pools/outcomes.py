@@ -40,6 +40,8 @@ class Outcomes:
         self._tell(request, "failed" if failed else "declined")
 
     def _tell(self, request: NodeRequest, result: str) -> None:
+        if not self._events.heard:
+            return
         # Older clients do not say when they made it.
         made = request.created_time
         if made is None:

@@ -17,29 +17,42 @@ S = TypeVar("S", NodeState, RequestState)
 
 
 class Tally:
-    """Counts that cost the same however many nodes there are."""
+    """Counts that cost the same however many nodes there are.
+
+    They are kept from the first question on: where nobody asks they cost nothing.
+    """
 
     def __init__(self, store: Store) -> None:
+        self._store = store
+        self._following = False
         self._nodes: Counter[NodeState] = Counter()
         self._by_provider: dict[str, Counter[NodeState]] = {}
         self._requests: Counter[RequestState] = Counter()
-        for node in store.nodes:
+
+    def _follow(self) -> None:
+        if self._following:
+            return
+        self._following = True
+        for node in self._store.nodes:
             self._count(node, 1)
-        for request in store.requests:
+        for request in self._store.requests:
             self._count_request(request, 1)
-        store.nodes.subscribe(self._on_node)
-        store.requests.subscribe(self._on_request)
+        self._store.nodes.subscribe(self._on_node)
+        self._store.requests.subscribe(self._on_request)
 
     def nodes(self) -> dict[str, int]:
         """All nodes, by state; states that none is in are left out."""
+        self._follow()
         return _present(self._nodes)
 
     def nodes_of(self, provider: str) -> dict[str, int]:
         """The nodes of one provider, by state."""
+        self._follow()
         return _present(self._by_provider.get(provider, {}))
 
     def requests(self) -> dict[str, int]:
         """All requests, by state."""
+        self._follow()
         return _present(self._requests)
 
     def _on_node(self, change: NodeChange) -> None:

@@ -398,7 +398,12 @@ class ConfigurationTests(WorldTestCase):
 
     def test_a_request_that_nobody_knows_any_more(self) -> None:
         """One whose writing was uncertain when its label was given up is taken back."""
-        process = self.world.start(config_of({"small": 0}))
+        process = self.world.start(config_of({"small": 1}))
+        self.world.wait(240.0)
+        process.reload(config_of({"small": 0}))
+        self.world.wait(120.0)
+        self.assertTrue(self.world.use("small", 60.0))
+        self.assertEqual(process.min_ready.keepers(), ())
         theirs = self.world.ask("small")
         data = self.world.inspector.dump()[paths.request(theirs)]
         path = self.world.inspector.create(
