@@ -54,15 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         typed=TypedLine(reactor, sys.stdin).read if sys.stdin is not None else None,
     )
     code = run(reactor, lambda: execute(world, options), terminal, debug=options.debug)
-    _abandon_broken(sys.stdout)
+    leave(sys.stdout)
     return code
 
 
-def _abandon_broken(stream: TextIO) -> None:
-    """Keep the interpreter from complaining about a reader that went away."""
+def leave(stream: TextIO) -> None:
+    """Keep the interpreter from complaining about a reader or a terminal that went away."""
     try:
         stream.flush()
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

@@ -1,9 +1,12 @@
 """What is written where."""
 
 import io
+import os
+import pty
 
 from twisted.internet.task import Clock
 
+from nodepool_tx.cli.main import leave
 from nodepool_tx.cli.terminal import Terminal
 
 
@@ -109,3 +112,12 @@ def test_what_does_not_fit_is_told() -> None:
     shown = out.getvalue().split("\x1b[K\n")
     assert shown[-2] == "… 10 more lines"
     assert len(shown) - 1 == terminal.room
+
+
+def test_a_terminal_that_is_gone_is_left_in_peace() -> None:
+    """What could not be written is no error of the command, nor of the interpreter's end."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as screen:
+        screen.write("in use until")
+        os.close(ours)
+        leave(screen)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -147,6 +148,8 @@ class KeystoneCloud:
             image_format=found.config.get("image_format"),
             networks=read_hints(found.config),
         )
+        #: keystoneauth fails where a token is renewed while another thread looks at it.
+        self._turn = threading.Lock()
         self._session = found.get_session()
         self._session.timeout = self._session.timeout or _CALL_TIMEOUT
 
@@ -158,7 +161,7 @@ class KeystoneCloud:
         from keystoneauth1.identity.base import BaseIdentityPlugin
 
         auth = self._session.auth
-        with self._explained():
+        with self._turn, self._explained():
             auth.invalidate()
             if not isinstance(auth, BaseIdentityPlugin):
                 return Token(dict(self._session.get_auth_headers() or {}))
@@ -171,7 +174,7 @@ class KeystoneCloud:
 
     def locate(self, service: str) -> str:
         api = _SPOKEN.get(service)
-        with self._explained():
+        with self._turn, self._explained():
             override = self._found.get_endpoint(service)
             if override:
                 return self._with_version(self._filled_in(override), api)

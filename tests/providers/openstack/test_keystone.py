@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from keystoneauth1.identity import base
 
 from nodepool_tx.providers.cloud.errors import CloudError, Gone, InvalidConfiguration
 from nodepool_tx.providers.openstack.keystone import Keystone as Cloud
@@ -47,6 +51,48 @@ def configure(server: Keystone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return look_up("home", region)
 
     return look
+
+
+def test_renewed_while_it_is_used(
+    server: Keystone, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service may be looked for in one thread while another renews the token."""
+    looking, renewing = threading.Event(), threading.Event()
+    invalidate = base.BaseIdentityPlugin.invalidate
+
+    class Hesitant:
+        """keystoneauth's lock, which gives others the time to come between."""
+
+        def __init__(self) -> None:
+            self._lock = threading.Lock()
+
+        def __enter__(self) -> None:
+            self._lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self._lock.release()
+            looking.set()
+            renewing.wait(0.2)
+
+    def renew(plugin: base.BaseIdentityPlugin) -> bool:
+        invalid = invalidate(plugin)
+        renewing.set()
+        return invalid
+
+    def token() -> None:
+        looking.wait()
+        cloud.token()
+
+    server.catalog = {"compute": [("public", "north", f"{AWAY}/v2.1")]}
+    with monkeypatch.context() as patched:
+        patched.setattr(base, "threading", SimpleNamespace(Lock=Hesitant))
+        patched.setattr(base.BaseIdentityPlugin, "invalidate", renew)
+        cloud = configure()
+        with ThreadPoolExecutor(2) as threads:
+            found = threads.submit(cloud.locate, "compute")
+            renewed = threads.submit(token)
+        renewed.result()
+        assert found.result() == f"{AWAY}/v2.1"
 
 
 def located(cloud: Cloud, service: str) -> str:
