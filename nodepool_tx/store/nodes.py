@@ -99,7 +99,7 @@ class NodeTable:
         #: Number of labels -> ids, longest free first.
         self._free: dict[_FreeKey, dict[int, dict[str, None]]] = {}
         self.usage = Usage()
-        self._observers: tuple[Callable[[NodeChange], None], ...] = ()
+        self._observers: list[Callable[[NodeChange], None]] = []
         self.unreadable: dict[str, str] = {}
         cache.subscribe(self._on_change)
 
@@ -222,17 +222,11 @@ class NodeTable:
 
     def subscribe(self, observer: Callable[[NodeChange], None]) -> Callable[[], None]:
         """Hear of every change, after the indexes show it; returns its removal."""
-        self._observers = (*self._observers, observer)
-
-        def unsubscribe() -> None:
-            observers = list(self._observers)
-            observers.remove(observer)
-            self._observers = tuple(observers)
-
-        return unsubscribe
+        self._observers.append(observer)
+        return lambda: self._observers.remove(observer)
 
     def _tell(self, change: NodeChange) -> None:
-        for observer in self._observers:
+        for observer in tuple(self._observers):
             try:
                 observer(change)
             except Exception:

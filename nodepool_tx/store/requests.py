@@ -39,7 +39,7 @@ class RequestTable:
     def __init__(self, cache: TreeCache, locks: TreeCache) -> None:
         self._requests: dict[str, NodeRequest] = {}
         self._contenders: dict[str, set[str]] = {}
-        self._observers: tuple[Callable[[RequestChange], None], ...] = ()
+        self._observers: list[Callable[[RequestChange], None]] = []
         self.unreadable: dict[str, str] = {}
         cache.subscribe(self._on_request)
         locks.subscribe(self._on_lock)
@@ -74,20 +74,14 @@ class RequestTable:
 
     def subscribe(self, observer: Callable[[RequestChange], None]) -> Callable[[], None]:
         """Hear of every change, after the table shows it; returns its removal."""
-        self._observers = (*self._observers, observer)
-
-        def unsubscribe() -> None:
-            observers = list(self._observers)
-            observers.remove(observer)
-            self._observers = tuple(observers)
-
-        return unsubscribe
+        self._observers.append(observer)
+        return lambda: self._observers.remove(observer)
 
     def _tell(self, request_id: str, before: NodeRequest | None) -> None:
         change = RequestChange(
             request_id, before, self._requests.get(request_id), self.is_locked(request_id)
         )
-        for observer in self._observers:
+        for observer in tuple(self._observers):
             try:
                 observer(change)
             except Exception:
