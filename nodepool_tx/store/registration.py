@@ -32,6 +32,7 @@ class Registration:
 
     def __init__(self, client: ZookeeperAPI, component: Component, cache: TreeCache) -> None:
         self._client = client
+        self._cache = cache
         self._wanted: Component | None = component
         self._prefix = paths.component(component.kind, component.hostname)
         self._written: bytes | None = None
@@ -75,13 +76,21 @@ class Registration:
             self._flight.wake()
 
     def _on_change(self, change: CacheChange) -> None:
-        if (
+        if change.kind is ChangeKind.CURRENT:
+            if self._in_doubt:
+                self._flight.wake()
+        elif (
             change.kind is ChangeKind.REMOVED
             and change.path == self.path
             and self._wanted is not None
         ):
             self._log.warn("{path} was removed by somebody else", path=self.path)
             self._lost()
+
+    @property
+    def _in_doubt(self) -> bool:
+        """It may have been removed before the cache, whose events we hear, showed it."""
+        return bool(self.path) and self._cache.current and self.path not in self._cache
 
     def _lost(self) -> None:
         """Nothing of ours is there any more."""
@@ -105,6 +114,8 @@ class Registration:
                 self._unobserve()
                 self._unsubscribe()
                 return
+            if self._in_doubt and await self._client.exists(self.path) is None:
+                raise zke.NoNodeError(self.path)
             data = encode_component(self._wanted)
             if not self.path:
                 await self._create(data)
@@ -140,6 +151,14 @@ class Registration:
     async def _create(self, data: bytes) -> None:
         await self._client.ensure_path(self._prefix.rpartition("/")[0])
         self._attempted.add(data)
-        self.path = await self._client.create(self._prefix, data, ephemeral=True, sequence=True)
+        # The cache shows it from the answer on, so that we hear of whoever removes it.
+        self._cache.expect_creation()
+        try:
+            self.path = await self._client.create(self._prefix, data, ephemeral=True, sequence=True)
+            self._cache.offer_created(self.path, data)
+        finally:
+            self._cache.settle_creation()
         self._written = data
         self._log.info("registered {path}", path=self.path)
+        if self._in_doubt:
+            self._flight.wake()

@@ -38,12 +38,17 @@ def waiting_request(*labels: str, **changes: Any) -> NodeRequest:
 
 
 class StoreTestCase(SynchronousTestCase):
-    """A store that is current; ``put_*`` and ``lock_*`` are what others do."""
+    """A store that is current; ``put_*`` and ``lock_*`` are what others do.
+
+    :cvar latency: of the connections, in seconds.
+    """
+
+    latency = 0.0
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        self.zookeeper = MemoryZookeeper(self.clock)
+        self.zookeeper = MemoryZookeeper(self.clock, latency=self.latency)
         self.inspector = self.zookeeper.inspector
         self.client = self.zookeeper.client()
         self.store = Store(self.client, self.clock)

@@ -13,6 +13,7 @@ from nodepool_tx.model import ComponentState, LauncherComponent, PoolComponent
 from nodepool_tx.store import paths
 from nodepool_tx.store.change import Uncertain
 from nodepool_tx.store.codec import encode_component, encode_node
+from nodepool_tx.store.registration import Registration
 from nodepool_tx.store.store import Store
 from nodepool_tx.txzookeeper.interface import SessionState
 from tests.store.harness import StoreTestCase, ready_node, waiting_request
@@ -403,3 +404,48 @@ class RegistrationTests(StoreTestCase):
         self.inspector.resume(self.client)
         self.settle()
         self.assertEqual(self.there(), {})
+
+
+class UnseenRegistrationTests(StoreTestCase):
+    """A component that somebody removes before we have heard that it is there."""
+
+    latency = 0.8
+
+    def removed_after(self, seconds: float, *, cut: bool) -> None:
+        """Register, and remove it so long after it was made; it must come back."""
+        component = PoolComponent(
+            id="i", name="main", provider_name="rack", hostname="host", version="1"
+        )
+        registration = self.store.register(component)
+        there = f"{paths.COMPONENTS}/pool"
+        for _ in range(100):
+            if found := [path for path in self.inspector.dump(there) if path.count("/") == 4]:
+                break
+            self.clock.advance(0.1)
+        self.clock.advance(seconds)
+        if cut:
+            self.inspector.cut(self.client)
+        self.inspector.delete(found[0])
+        self.settle()
+        left = [path for path in self.inspector.dump(there) if path.count("/") == 4]
+        self.assertEqual(left, [registration.path])
+        self.assertNotEqual(left, found)
+        self.assertTrue(registration.registered)
+        self.successResultOf(self._removed(registration))
+
+    def _removed(self, registration: Registration) -> Deferred[None]:
+        removed = registration.remove()
+        self.settle()
+        return removed
+
+    def test_while_we_are_connected(self) -> None:
+        """Before the answer, with it, and after it."""
+        for tenths in range(20):
+            with self.subTest(tenths):
+                self.removed_after(tenths / 10, cut=False)
+
+    def test_while_we_are_not(self) -> None:
+        """The next connection shows that it is gone."""
+        for tenths in range(20):
+            with self.subTest(tenths):
+                self.removed_after(tenths / 10, cut=True)
