@@ -21,6 +21,7 @@ from nodepool_tx.config.schema import Config
 from nodepool_tx.model import Node, NodeRequest, NodeState, RequestState
 from nodepool_tx.periodic import Periodic
 from nodepool_tx.pools.rules import all_declined
+from nodepool_tx.pools.transactions import in_stock
 from nodepool_tx.store import paths
 from nodepool_tx.store.change import Change, Conflict, Uncertain, connection_errors
 from nodepool_tx.store.codec import EMPTY
@@ -50,11 +51,6 @@ def past_hold_age(node: Node, config: Config, now: float) -> bool:
     asked = node.hold_expiration or 0
     longest = min(asked if asked > 0 else math.inf, config.max_hold_age)
     return now - node.state_time >= longest
-
-
-def _in_stock(node: Node) -> Node:
-    """The node when it is promised to nobody any more."""
-    return node.changed(allocated_to=None, tenant_name=None, requestor=None)
 
 
 class Janitor(MultiService):
@@ -247,7 +243,7 @@ class Janitor(MultiService):
         change = self._store.change()
         for node in self._store.nodes.of_request(request.id):
             if node.state is NodeState.READY or self._is_orphan(node):
-                change.update_node(node, _in_stock(node))
+                change.update_node(node, in_stock(node))
             elif node.state is NodeState.INIT:
                 change.update_node(node, node.in_state(NodeState.DELETING, now, allocated_to=None))
         change.update_request(request, request.in_state(RequestState.REQUESTED, now, nodes=()))
@@ -298,7 +294,7 @@ class Janitor(MultiService):
 
     async def _put_in_stock(self, node: Node, reason: str) -> None:
         change = self._store.change()
-        change.update_node(node, _in_stock(node))
+        change.update_node(node, in_stock(node))
         if await self._made(change, "free node", node.id):
             self._log.info("node {node_id} is free again: {reason}", node_id=node.id, reason=reason)
 

@@ -117,7 +117,7 @@ def test_what_a_transaction_asks() -> None:
         return Deferred()
 
     transaction = MultiTransaction(
-        ask, lambda path, sequence: "/root" + path, str, packed_acl(CREATOR_ALL_ACL)
+        ask, lambda path, sequence: "/chroot" + path, str, packed_acl(CREATOR_ALL_ACL)
     )
     transaction.create("/a", b"1", ephemeral=True)
     transaction.create("/b-", sequence=True)
@@ -127,11 +127,11 @@ def test_what_a_transaction_asks() -> None:
     transaction.commit()
     expected = Transaction(
         (
-            Create("/root/a", b"1", CREATOR_ALL_ACL, 1),
-            Create("/root/b-", b"", CREATOR_ALL_ACL, 2),
-            SetData("/root/c", b"2", 5),
-            Delete("/root/d", -1),
-            CheckVersion("/root/e", 7),
+            Create("/chroot/a", b"1", CREATOR_ALL_ACL, 1),
+            Create("/chroot/b-", b"", CREATOR_ALL_ACL, 2),
+            SetData("/chroot/c", b"2", 5),
+            Delete("/chroot/d", -1),
+            CheckVersion("/chroot/e", 7),
         )
     )
     assert [(each.type, each.serialize()) for each in asked] == [(14, bytes(expected.serialize()))]

@@ -264,9 +264,10 @@ def _keep_free(desired: DesiredNode, node: Node, host: HostFacts) -> list[Step]:
     keys = _keys_to_record(desired, node, host)
     if keys is None:
         return [Probe(desired.identity, f"the host keys of node {node.id} have to be gathered")]
-    if _is_as_defined(desired, node, keys):
-        return []
-    return [Update(node, _as_defined(desired, node, keys))]
+    after = _as_defined(desired, node, keys)
+    # ``==`` takes 1 and true for the same; attributes that differ are other objects.
+    unchanged = after == node and after.attributes is node.attributes
+    return [] if unchanged else [Update(node, after)]
 
 
 def _fill(desired: DesiredNode, slot: ObservedSlot, host: HostFacts, now: float) -> Step:
@@ -331,19 +332,6 @@ def fresh_node(desired: DesiredNode, slot: int, host: HostFacts, now: float) -> 
         host_keys=host.keys,
         attributes=desired.attributes,
         slot=slot,
-    )
-
-
-def _is_as_defined(desired: DesiredNode, node: Node, keys: tuple[str, ...]) -> bool:
-    """Whether :func:`_as_defined` would change nothing."""
-    return (
-        node.pool == desired.pool
-        and node.type == desired.labels
-        and node.connection_type == desired.connection_type
-        and node.shell_type == desired.shell_type
-        and node.python_path == desired.python_path
-        and (node.host_keys == keys or set(node.host_keys) == set(keys))
-        and _same(node.attributes, desired.attributes)
     )
 
 

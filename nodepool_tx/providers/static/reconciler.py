@@ -183,15 +183,11 @@ class Reconciler:
             for key in keys:
                 if self._unsettled.get(key) == change.node_id:
                     del self._unsettled[key]
-        busy = [key for key in keys if key in self._busy]
-        if not busy:
-            if not self.slots.is_taken(change.node_id, keys):
-                self.mark(keys)
-        elif change.before is not change.after or change.locked_before != change.locked_after:
-            self.mark(keys)
-        else:
+        busy = self._busy
+        if any(key in busy for key in keys) or not self.slots.is_taken(change.node_id, keys):
+            ours = change.before is change.after and change.locked_before == change.locked_after
             # A reservation that comes from the slot's own work says nothing new.
-            self.mark(key for key in keys if key not in busy)
+            self.mark(key for key in keys if not (ours and key in busy))
         if crowded and before is not None:
             self.mark(self.slots.vacancies(before.identity))
         self._progress()
