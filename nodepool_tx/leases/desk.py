@@ -109,8 +109,8 @@ class Desk:
         :raises Busy: ZooKeeper is away.
         """
         lease = self._store.leases.get(lease_id)
-        if lease is None:
-            # It may have been made elsewhere a moment ago.
+        if lease is None or self._lacks_nodes(lease):
+            # It may have been made elsewhere a moment ago, or be seen before its nodes are.
             await self._catch_up()
             lease = self._store.leases.get(lease_id)
         self._check_current()
@@ -129,6 +129,9 @@ class Desk:
         if lease.state is not LeaseState.READY:
             return ()
         return own_nodes(lease, self._store.nodes.get)
+
+    def _lacks_nodes(self, lease: Lease) -> bool:
+        return lease.state is LeaseState.READY and len(self.nodes_of(lease)) < len(lease.nodes)
 
     def request_of(self, lease: Lease) -> NodeRequest | None:
         """Its request, while that waits."""
@@ -240,10 +243,6 @@ class Desk:
             if lease.over or now >= lease.expires:
                 raise Over(attrs.evolve(lease, reason=lease.reason or NOT_RENEWED))
             nodes = self.nodes_of(lease)
-            if len(nodes) < len(lease.nodes):
-                # It may have been seen before its nodes were.
-                await self._catch_up()
-                nodes = self.nodes_of(lease)
             if len(nodes) < len(lease.nodes):
                 raise Over(attrs.evolve(lease, reason="a node of it was taken away"))
             seconds = self._granted(lease.ttl if ttl is None else ttl, settings)
