@@ -118,7 +118,10 @@ class Conversation:
             await self._clean_up()
 
     async def run_into_the_quota(self) -> None:
-        """Ask for servers until there may be no more."""
+        """Ask for servers until there may be no more.
+
+        One after another: a real cloud does not count those that it has not placed yet.
+        """
         await self._look_around()
         self.said.clear()
         try:
@@ -127,7 +130,8 @@ class Conversation:
                 answer = await self._status("compute", "POST", "/servers", json=order)
                 if answer.status != 202:
                     break
-                self._ids[str(number)] = answer.body["server"]["id"]
+                self._ids[str(number)] = server_id = answer.body["server"]["id"]
+                await self._reach(server_id, "ACTIVE")
             self.said["how many"] = len(self._ids)
             self.said["refusal"] = [
                 answer.status,
