@@ -64,6 +64,8 @@ def limit_rows(results: Results) -> list[tuple[str, ...]]:
         return []
     bare = _text(LIMIT, results.values("limit", BARE, LIMIT.number))
     found: list[tuple[str, ...]] = [(LIMIT.title, bare, *_both(LIMIT, results))]
+    hasty = _text(LIMIT, results.values("limit, pipelined", BARE, LIMIT.number))
+    found.append(("If clients did not wait for answers", hasty, "-", "-"))
     for title, number, text in BESIDE_LIMIT:
         row = Row(title, "100 nodes", f"launcher {number} + client {number}", text)
         values = results.values("limit", BARE, number)

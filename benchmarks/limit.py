@@ -10,7 +10,9 @@ For each job, in this order (`docs/benchmarks.md` says why these and no others):
   gone, read the node; in one transaction replace all used nodes that were found at once by
   ready ones.
 
-Whatever does not need the answer before it is sent along with it.
+The launcher sends along what does not need the answer before it.  The requesters are those that a
+launcher is measured with, each doing one thing after another; or ones that do not wait, either,
+for what they do not need to know at once, such as whether the node is theirs.
 """
 
 from __future__ import annotations
@@ -123,14 +125,24 @@ class BareLauncher:
 
 
 async def scenario(
-    bench: Bench, daemon: Daemon, nodes: int, clients: int, seconds: float
+    bench: Bench,
+    daemon: Daemon,
+    nodes: int,
+    clients: int,
+    seconds: float,
+    pipelined: bool = False,
 ) -> Numbers:
     """The replay, as one of the scenarios; there is no launcher to start."""
-    return await replay(bench, nodes, clients, seconds)
+    return await replay(bench, nodes, clients, seconds, pipelined)
 
 
-async def replay(bench: Bench, nodes: int, clients: int, seconds: float) -> Numbers:
-    """So many clients, for so long."""
+async def replay(
+    bench: Bench, nodes: int, clients: int, seconds: float, pipelined: bool = False
+) -> Numbers:
+    """So many clients, for so long.
+
+    :param pipelined: see :class:`~benchmarks.crowd.Requester`.
+    """
     marks: list[counted.Mark] = []
     used: list[tuple[float, float]] = []
     endpoint = bench.endpoint
@@ -145,7 +157,7 @@ async def replay(bench: Bench, nodes: int, clients: int, seconds: float) -> Numb
             await requester.make_path(tidying, path)
         launcher = BareLauncher(launching, static_node(LABEL))
         await asyncio.wait_for(launcher.start(nodes), 10.0)
-        done = await load(bench, LABEL, clients, seconds, 1.0, note, True, [launching])
+        done = await load(bench, LABEL, clients, seconds, 1.0, note, pipelined, [launching])
         await tidying.delete_tree("/nodepool")
     first, last = marks
     work = counted.work(endpoint.server, first, last, last.packets.keys() & bench.sessions)

@@ -69,7 +69,15 @@ def plan(quick: bool, probe: int) -> list[Scenario]:
         Scenario(
             "limit",
             "limit",
-            make(limit.scenario, nodes=100, clients=100, seconds=sizes.window / 2),
+            make(limit.scenario, nodes=100, clients=100, seconds=sizes.window),
+            ours=NOBODY,
+        ),
+        Scenario(
+            "limit, pipelined",
+            "limit",
+            make(
+                limit.scenario, nodes=100, clients=100, seconds=sizes.window / 2, pipelined=True
+            ),
             ours=NOBODY,
         ),
         Scenario(
