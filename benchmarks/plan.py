@@ -75,9 +75,7 @@ def plan(quick: bool, probe: int) -> list[Scenario]:
         Scenario(
             "limit, pipelined",
             "limit",
-            make(
-                limit.scenario, nodes=100, clients=100, seconds=sizes.window / 2, pipelined=True
-            ),
+            make(limit.scenario, nodes=100, clients=100, seconds=sizes.window / 2, pipelined=True),
             ours=NOBODY,
         ),
         Scenario(
