@@ -19,7 +19,7 @@ from nodepool_tx.store.store import Store
 from tests.leases.stage import LeaseTestCase
 from tests.property.farm import ProcessClock
 
-__all__ = ["Lender", "LenderTestCase"]
+__all__ = ["OWNER", "Lender", "LenderTestCase"]
 
 OWNER = ("ci", "token")
 

@@ -13,7 +13,7 @@ from nodepool_tx.model import NodeState
 from nodepool_tx.store import paths
 from nodepool_tx.store.leases import Lease, LeaseState, encode_lease
 from tests.garbage import collected_between_tests  # noqa: F401
-from tests.leases.lenders import Lender, LenderTestCase
+from tests.leases.lenders import OWNER, Lender, LenderTestCase
 
 
 class KilledTests(LenderTestCase):
@@ -211,6 +211,32 @@ class TogetherTests(LenderTestCase):
         second.store._node_cache.settle(paths.node(node.id))
         self.wait(3)
         self.assertIsNotNone(self.renew(second, lease.id))
+        self.assertIsNotNone(self.give_back(second, lease.id))
+        self.check_all_over()
+
+    def test_shown_with_its_nodes(self) -> None:
+        """Who asks a launcher that has not seen the nodes of a ready lease yet is told of them."""
+        first, second = self.start(), self.start()
+        for lender in (first, second):
+            self.done(lender.service.stopService())
+        lease = self.wish(first, "large")
+        assert lease is not None
+        self.wait(3)
+        (node,) = [n for n in self.nodes().values() if n.allocated_to]
+        cache, path = second.store._node_cache, paths.node(node.id)
+        cache.expect(path)
+        first.service.startService()
+        self.wait(3)
+        known = second.store.leases.get(lease.id)
+        assert known is not None
+        self.assertIs(known.state, LeaseState.READY)
+        self.assertEqual(second.desk.nodes_of(known), ())
+
+        read_on = self.inspector.before
+        read_on("transaction", lambda _: cache.settle(path), client=second.client)
+        found = self.attempt(second.desk.find(lease.id, OWNER))
+        self.assertEqual([each.id for each in second.desk.nodes_of(found)], [node.id])
+        second.service.startService()
         self.assertIsNotNone(self.give_back(second, lease.id))
         self.check_all_over()
 
