@@ -11,7 +11,12 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-from kazoo.exceptions import BadArgumentsError, ConnectionLoss, NoWatcherError
+from kazoo.exceptions import (
+    BadArgumentsError,
+    ConnectionLoss,
+    NoWatcherError,
+    SessionExpiredError,
+)
 from kazoo.protocol.serialization import (
     Create,
     Delete,
@@ -345,9 +350,12 @@ class ZookeeperClient:
             connection.ask(renewal, read_nothing).addErrback(self._not_renewed)
 
     def _not_renewed(self, failure: Failure) -> None:
-        if not failure.check(ConnectionLoss):
+        if failure.check(ConnectionLoss):
+            return
+        if failure.check(SessionExpiredError) is None:
             self._log.failure("The server would not set watches again", failure)
-            self.drop_connection("it would not set watches again")
+        # If the session has come to its end meanwhile, it is the next connection that learns it.
+        self.drop_connection("it would not set watches again")
 
     def _on_event(self, number: int, path: str) -> None:
         self._watches.dispatch(number, self._relative(path))

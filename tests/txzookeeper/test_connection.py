@@ -11,6 +11,7 @@ from kazoo.exceptions import (
     BadVersionError,
     ConnectionLoss,
     NoNodeError,
+    SessionExpiredError,
     ZookeeperError,
 )
 from kazoo.protocol.serialization import write_buffer, write_string
@@ -394,6 +395,15 @@ class WatchRenewalTests(SynchronousTestCase):
         steps.server.reply(code=-6)
         self.assertIs(steps.client.state, SessionState.SUSPENDED)
         self.assertEqual(len(self.flushLoggedErrors(ZookeeperError)), 1)
+
+    def test_session_ends_before_the_renewal(self) -> None:
+        """A session that expires between the greeting and the watches is no trouble of a server."""
+        steps = Steps()
+        self.arm(steps, steps.client.get_and_watch("/a"))
+        steps.reconnect()
+        steps.server.reply(code=SessionExpiredError.code)
+        self.assertIs(steps.client.state, SessionState.SUSPENDED)
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_covered_reads_set_no_watch(self) -> None:
         """Beside a persistent watch a one-shot is kept by the client alone."""
