@@ -186,29 +186,34 @@ class TogetherTests(LenderTestCase):
         self.assertIs(self.leases()[lease.id].state, LeaseState.ENDED)
         self.check_all_over()
 
-    def test_seen_before_its_nodes(self) -> None:
-        """A lease that is seen to be ready before its node is neither fails nor leaves it behind.
+    def ready_unseen(self, first: Lender, second: Lender) -> tuple[Lease, str]:
+        """A lease that ``first`` looks after, and the path of its node; ``second`` reads it late.
 
-        A node is read late where a write of the same launcher is under way, as when two hand it
-        out at the same time.
+        As where a write of the same launcher is under way, when two hand it out at the same time.
         """
-        first, second = self.start(), self.start()
         for lender in (first, second):
             self.done(lender.service.stopService())
         lease = self.wish(first, "large")
         assert lease is not None
         self.wait(3)
         (node,) = [n for n in self.nodes().values() if n.allocated_to]
-        second.store._node_cache.expect(paths.node(node.id))
+        path = paths.node(node.id)
+        second.store._node_cache.expect(path)
         first.service.startService()
         self.wait(3)
+        return lease, path
+
+    def test_seen_before_its_nodes(self) -> None:
+        """A lease that is seen to be ready before its node neither fails nor leaves it behind."""
+        first, second = self.start(), self.start()
+        lease, path = self.ready_unseen(first, second)
         second.service.startService()
         self.wait(3)
         self.assertIs(self.leases()[lease.id].state, LeaseState.READY)
         self.assertIsNone(self.give_back(second, lease.id))
-        self.assertEqual(self.held(), [self.node(node.id)])
+        self.assertEqual([paths.node(node.id) for node in self.held()], [path])
         self.assertIs(self.leases()[lease.id].state, LeaseState.READY)
-        second.store._node_cache.settle(paths.node(node.id))
+        second.store._node_cache.settle(path)
         self.wait(3)
         self.assertIsNotNone(self.renew(second, lease.id))
         self.assertIsNotNone(self.give_back(second, lease.id))
@@ -217,25 +222,16 @@ class TogetherTests(LenderTestCase):
     def test_shown_with_its_nodes(self) -> None:
         """Who asks a launcher that has not seen the nodes of a ready lease yet is told of them."""
         first, second = self.start(), self.start()
-        for lender in (first, second):
-            self.done(lender.service.stopService())
-        lease = self.wish(first, "large")
-        assert lease is not None
-        self.wait(3)
-        (node,) = [n for n in self.nodes().values() if n.allocated_to]
-        cache, path = second.store._node_cache, paths.node(node.id)
-        cache.expect(path)
-        first.service.startService()
-        self.wait(3)
+        lease, path = self.ready_unseen(first, second)
         known = second.store.leases.get(lease.id)
         assert known is not None
         self.assertIs(known.state, LeaseState.READY)
         self.assertEqual(second.desk.nodes_of(known), ())
-
-        read_on = self.inspector.before
-        read_on("transaction", lambda _: cache.settle(path), client=second.client)
+        settle = second.store._node_cache.settle
+        self.inspector.before("transaction", lambda _: settle(path), client=second.client)
         found = self.attempt(second.desk.find(lease.id, OWNER))
-        self.assertEqual([each.id for each in second.desk.nodes_of(found)], [node.id])
+        shown = second.desk.nodes_of(found)
+        self.assertEqual([paths.node(node.id) for node in shown], [path])
         second.service.startService()
         self.assertIsNotNone(self.give_back(second, lease.id))
         self.check_all_over()
