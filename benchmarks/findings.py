@@ -58,6 +58,20 @@ def measured(results: Results, row: Row) -> bool:
     return any(results.values(row.scenario, name, row.number) for name in results.daemons)
 
 
+def limit_reached(results: Results) -> tuple[float, str] | None:
+    """Which share of the bare client's rate ours is, and that in words; None if not measured."""
+    ours = results.median(LIMIT.scenario, OURS.name, LIMIT.number)
+    bare, hasty = (
+        results.median(scenario, BARE, LIMIT.number) for scenario in ("limit", "limit, pipelined")
+    )
+    if not ours or not bare:
+        return None
+    words = f"{ours / bare:.0%} of its rate with the same clients"
+    if hasty:
+        words += f", {ours / hasty:.0%} of it with clients that do not wait for answers"
+    return ours / bare, words
+
+
 def limit_rows(results: Results) -> list[tuple[str, ...]]:
     """Ours beside the bare client: title, the bare client's number, our client's and ours."""
     if results.median("limit", BARE, LIMIT.number) is None:

@@ -102,3 +102,5 @@ class Results:
         for scenario, daemons in earlier["measured"].items():
             self.measured.setdefault(scenario, daemons)
         self.hours = self.hours or earlier["hours"]
+        self.runs = max(len(runs) for by in self.measured.values() for runs in by.values())
+        self.seconds += earlier["seconds"]

@@ -16,6 +16,7 @@ from benchmarks.findings import (
     cell,
     circumstances,
     judged,
+    limit_reached,
     limit_rows,
     measured,
     missed,
@@ -87,20 +88,14 @@ def _headlines(results: Results) -> Iterable[str]:
             f'<div class="tile"><b>{drawings.short(times)}&times;</b><span>{words}</span>'
             f"<small>{theirs} → {ours}</small>{_badge(results, row)}</div>"
         )
-    share = _share_of_limit(results)
-    if share is not None:
+    reached = limit_reached(results)
+    if reached is not None:
         yield (
-            f'<div class="tile"><b>{share:.0%}</b><span>of what ZooKeeper lets a bare client '
+            f'<div class="tile"><b>{reached[0]:.0%}</b><span>of what ZooKeeper lets a bare client '
             "do</span><small>100 nodes, 100 clients, the same for both</small>"
             f"{_badge(results, LIMIT)}</div>"
         )
     yield "</section>"
-
-
-def _share_of_limit(results: Results, scenario: str = "limit") -> float | None:
-    bare = results.median(scenario, BARE, LIMIT.number)
-    ours = results.median(LIMIT.scenario, OURS.name, LIMIT.number)
-    return ours / bare if bare and ours else None
 
 
 def _median(row: Row, results: Results, name: str) -> str:
@@ -167,17 +162,14 @@ def _ranged(text: str) -> str:
 
 def _limit(results: Results) -> Iterable[str]:
     rows = limit_rows(results)
-    share, hasty = _share_of_limit(results), _share_of_limit(results, "limit, pipelined")
-    if not rows or share is None:
+    reached = limit_reached(results)
+    if reached is None:
         return
-    reached = f"{share:.0%} of its rate with the same clients"
-    if hasty is not None:
-        reached += f", {hasty:.0%} of it with clients that do not wait for answers"
     yield "<section><h2>Against the limit</h2>"
     yield (
         "<p>A bare client replays the ZooKeeper operations that a job cannot do without, the "
         "clients' and the launcher's, 100 jobs at a time, and does nothing else. "
-        f"nodepool_tx reaches {reached}. "
+        f"nodepool_tx reaches {reached[1]}. "
         "Its client alone is a launcher that does no more than the bare client, through the "
         "ZooKeeper client of nodepool_tx: what it costs goes to the client, Twisted and TLS.</p>"
     )

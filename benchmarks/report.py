@@ -14,6 +14,7 @@ from benchmarks.findings import (
     better,
     cell,
     circumstances,
+    limit_reached,
     limit_rows,
     measured,
     summary,
@@ -55,11 +56,9 @@ def _limit(results: Results) -> list[str]:
         return []
     head = ["100 nodes, 100 clients, against the limit", BARE, OUR_CLIENT.name, OURS.name]
     lines = ["", _line(head), _line(["---", *["---:"] * 3]), *map(_line, rows)]
-    bare = results.median("limit", BARE, LIMIT.number)
-    ours = results.median(LIMIT.scenario, OURS.name, LIMIT.number)
-    if bare and ours:
-        lines += ["", f"Ours reaches {ours / bare:.0%} of it; wanted: half; "]
-        lines[-1] += verdict(results, LIMIT) + "."
+    reached = limit_reached(results)
+    if reached is not None:
+        lines += ["", f"Ours reaches {reached[1]}; wanted: half; {verdict(results, LIMIT)}."]
     return lines
 
 

@@ -184,7 +184,7 @@ class Reconciler:
                 if self._unsettled.get(key) == change.node_id:
                     del self._unsettled[key]
         busy = self._busy
-        if any(key in busy for key in keys) or not self.slots.is_taken(change.node_id, keys):
+        if not busy.keys().isdisjoint(keys) or not self.slots.is_taken(change.node_id, keys):
             ours = change.before is change.after and change.locked_before == change.locked_after
             # A reservation that comes from the slot's own work says nothing new.
             self.mark(key for key in keys if not (ours and key in busy))
