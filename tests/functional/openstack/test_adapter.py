@@ -21,6 +21,7 @@ from nodepool_tx.providers.cloud.errors import (
 )
 from nodepool_tx.providers.cloud.interface import (
     PROVIDER_NAME,
+    Instance,
     InstanceState,
     Order,
 )
@@ -46,6 +47,17 @@ class RealTests(RealCloud, TestCase):
         adapter = self.adapter()
         external_id = await self.create(adapter, order)
         return adapter, await self.finished(adapter, external_id, order)
+
+    async def active(self, adapter: OpenStackAdapter, external_id: str) -> Instance:
+        """Wait for a server to be built."""
+
+        async def look() -> Instance | None:
+            seen = await self.find(adapter, external_id)
+            return seen if seen and seen.state is InstanceState.ACTIVE else None
+
+        seen = await self.until(look, "the server to be active")
+        assert isinstance(seen, Instance)
+        return seen
 
     async def floating(self) -> list[dict[str, Any]]:
         """Every floating address of the project."""
@@ -107,11 +119,7 @@ class RealTests(RealCloud, TestCase):
         first, second = self.adapter(), self.adapter()
         external_id = await self.create(first, order)
 
-        async def active() -> Any:
-            seen = await self.find(first, external_id)
-            return seen if seen and seen.state is InstanceState.ACTIVE else None
-
-        seen = await self.until(active, "the server to be active")
+        seen = await self.active(first, external_id)
         await first.finish(order, seen)
         await second.finish(order, seen)
         self.assertEqual(len(await self.floating()), 1)
@@ -260,8 +268,10 @@ class RealTests(RealCloud, TestCase):
     async def test_pages(self) -> None:
         """Every service's links are followed to the end."""
         adapter, calls = self.adapter(), self.calls()
-        for n in range(3):
-            await self.create(adapter, self.order(f"000000000{n}"))
+        made = [await self.create(adapter, self.order(f"000000000{n}")) for n in range(3)]
+        # A server that is being built gets its ports meanwhile: two lists of them would differ.
+        for external_id in made:
+            await self.active(adapter, external_id)
         for service, path, key in (
             ("compute", "/servers/detail", "servers"),
             ("compute", "/flavors/detail", "flavors"),
