@@ -9,11 +9,12 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from kazoo.client import KazooClient
+from kazoo.client import KazooClient, KazooState
 from kazoo.exceptions import KazooException
 from kazoo.handlers.threading import KazooTimeoutError
 from twisted.internet import reactor
@@ -178,9 +179,13 @@ class Embedded(TestCase):
     def write_until_lost(self, address: str, prefix: str, answered: list[str]) -> None:
         """Write one znode after the other until the server goes away; adds what was answered."""
         client = KazooClient(hosts=address, timeout=20, connection_retry={"max_tries": 0})
+        lost = threading.Event()
+        client.add_listener(lambda state: lost.set() if state != KazooState.CONNECTED else None)
         client.start(20)
         try:
-            while True:
+            # A write begun between the loss and the next server's start would succeed there,
+            # and so would all that follow it.
+            while not lost.is_set():
                 # What is asked for in the moment of the loss kazoo may never answer.
                 written = client.create_async(prefix, b"x", sequence=True)
                 answered.append(written.get(timeout=20))
