@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from twisted.internet import reactor
 
 from tests.functional.cloud.scene import CloudScene, label, provider
@@ -21,7 +23,7 @@ class CutOff(CloudScene):
         self.sky = self.cloud("sky", boot_delay=1.0, api_delay=0.1)
         self.proxy = Proxy(reactor, self.server.port)
         self.addCleanup(self.proxy.stop)
-        config = self.config(provider("sky", label("small")))
+        config = self.config(provider("sky", label("small")), timeout=10)
         self.daemon = self.cloud_launcher(
             at_zookeeper(config, self.proxy.port, chroot=self.root, timeout=session)
         )
@@ -30,8 +32,12 @@ class CutOff(CloudScene):
         if beside:
             self.other = self.cloud_launcher(config)
             await self.until_logged(self.other, "up to date with ZooKeeper")
+            # Else it might be quicker, and take every request before the first one does.
+            self.other.send(signal.SIGSTOP)
         asked = await self.ask_many(self.asker, COUNT, "small")
         await self.until("some of the servers", lambda: len(self.sky.made) >= 5)
+        if beside:
+            self.other.send(signal.SIGCONT)
         return asked
 
     async def all_is_well(self, asked: list[str]) -> None:

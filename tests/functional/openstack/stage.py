@@ -23,6 +23,8 @@ from nodepool_tx.config.openstack import (
 from nodepool_tx.providers.cloud.interface import (
     PROVIDER_NAME,
     ImageUploadOrder,
+    Instance,
+    InstanceState,
     Order,
     Resource,
 )
@@ -132,7 +134,12 @@ class RealCloud(AdapterStage):
     async def exhaust_quota(self) -> None:
         adapter = self.adapter()
         orders = [self.order(f"000000001{n}") for n in range(3)]
-        await gatherResults([Deferred.fromCoroutine(self.create(adapter, o)) for o in orders])
+        made = await gatherResults(
+            [Deferred.fromCoroutine(self.create(adapter, order)) for order in orders]
+        )
+        # Nova may overlook those that it is just about to place.
+        for external_id in made:
+            await self.active(adapter, external_id)
 
     async def fill_up(self) -> str | None:
         # No host has a disk of that size.
@@ -214,6 +221,17 @@ class RealCloud(AdapterStage):
         body = {"floatingip": {"floating_network_id": external}}
         made = await calls.ask("make", "network", "POST", "/floatingips", json=body)
         return Resource(kind="floatingip", external_id=made["floatingip"]["id"])
+
+    async def active(self, adapter: OpenStackAdapter, external_id: str) -> Instance:
+        """Wait for a server to be built."""
+
+        async def look() -> Instance | None:
+            seen = await self.find(adapter, external_id)
+            return seen if seen and seen.state is InstanceState.ACTIVE else None
+
+        seen = await self.until(look, "the server to be active")
+        assert isinstance(seen, Instance)
+        return seen
 
     async def raw(self, external_id: str) -> dict[str, Any]:
         """A server as Nova shows it."""

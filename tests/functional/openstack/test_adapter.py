@@ -21,7 +21,6 @@ from nodepool_tx.providers.cloud.errors import (
 )
 from nodepool_tx.providers.cloud.interface import (
     PROVIDER_NAME,
-    Instance,
     InstanceState,
     Order,
 )
@@ -47,17 +46,6 @@ class RealTests(RealCloud, TestCase):
         adapter = self.adapter()
         external_id = await self.create(adapter, order)
         return adapter, await self.finished(adapter, external_id, order)
-
-    async def active(self, adapter: OpenStackAdapter, external_id: str) -> Instance:
-        """Wait for a server to be built."""
-
-        async def look() -> Instance | None:
-            seen = await self.find(adapter, external_id)
-            return seen if seen and seen.state is InstanceState.ACTIVE else None
-
-        seen = await self.until(look, "the server to be active")
-        assert isinstance(seen, Instance)
-        return seen
 
     async def floating(self) -> list[dict[str, Any]]:
         """Every floating address of the project."""
