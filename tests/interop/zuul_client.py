@@ -57,7 +57,7 @@ class Zuul:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
         self._process.stdin.flush()
-        return self._answer()
+        return self._answer(within)
 
     def request(self, *labels: str, **options: Any) -> str:
         """Ask for one node of each label; answers the request's id.
