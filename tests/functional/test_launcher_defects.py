@@ -40,7 +40,7 @@ class Defects(Scene):
         began = time.monotonic()
         await requester.give_back(first)
         await requester.give_back(await requester.accept(asked, ["a", "a"]))
-        self.assertLess(time.monotonic() - began, 1.0)
+        self.assertLess(time.monotonic() - began, 5)
         await self.until_all_free(slots(farm))
         self.assert_nothing_unforeseen()
 

