@@ -126,7 +126,8 @@ class ExplainTests(Scene):
         began = time.monotonic()
         for _ in range(10):
             await self.explained(store, request_id)
-        self.assertLess((time.monotonic() - began) / 10, 1.0)
+        # Who waits for a silent one waits for two seconds.
+        self.assertLess((time.monotonic() - began) / 10, 1.5)
         self.assertEqual(await self.questions(), [])
         self.assert_nothing_unforeseen()
 

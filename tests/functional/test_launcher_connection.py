@@ -149,10 +149,10 @@ class BadNetwork(Connection):
         requester = await self.requester()
         for _ in range(2):
             await requester.job("small")
-        # To hear of the request, to read it and get it, to answer.
+        # To hear of the request, to read it and get it, to answer: 0.8 s, and one more 1.2 s.
         quickest = min(requester.ledger.waits)
         print(f"served after {quickest:.2f} s")
-        self.assertLess(quickest, 1.0)
+        self.assertLess(quickest, 1.2)
         crowd = self.crowd(requester, 10, [["small"], ["small", "small"]])
         await self.until_served(crowd, 10)
         await crowd.finish()

@@ -29,10 +29,11 @@ class Janitor(Scene):
         nodes = await self.sight.nodes()
         return next(n.id for n in nodes if n.free and label in n.data["type"])
 
-    async def since(self, began: float, what: str, at_most: float) -> None:
+    async def since(self, began: float, what: str) -> None:
+        """It took much less than the minute between sweeps in production."""
         taken = time.monotonic() - began
         print(f"{what} after {taken:.3f} s")
-        self.assertLess(taken, at_most)
+        self.assertLess(taken, 10)
 
     async def without_sweeps(self) -> LauncherProcess:
         return await self.serving(
@@ -66,7 +67,7 @@ class Janitor(Scene):
         await other.close()
         began = time.monotonic()
         held = await requester.accept(name, ["large", "small"])
-        await self.since(began, "served", 1.0)
+        await self.since(began, "served")
         await requester.give_back(held)
         await self.until_all_free(slots(FARM))
         self.assert_nothing_unforeseen()
@@ -79,14 +80,14 @@ class Janitor(Scene):
         began = time.monotonic()
         await self.change(node_id, allocated_to="100-0000009999")
         await self.until_all_free(slots(FARM))
-        await self.since(began, "free", 1.0)
+        await self.since(began, "free")
         requester = await self.requester()
         asked = await requester.ask("large", "small")
         await requester.answer(asked)
         began = time.monotonic()
         await requester.withdraw(asked)
         await self.until_all_free(slots(FARM))
-        await self.since(began, "free", 1.0)
+        await self.since(began, "free")
         self.assert_nothing_unforeseen()
 
     @asynchronous
@@ -100,7 +101,7 @@ class Janitor(Scene):
         began = time.monotonic()
         await dying.client.close()
         await self.until_all_free(slots(FARM))
-        await self.since(began, "in service again", 1.0)
+        await self.since(began, "in service again")
         self.assert_nothing_unforeseen()
 
     @asynchronous
@@ -118,7 +119,7 @@ class Janitor(Scene):
         self.assertGreater(time.monotonic() - began, 0.9)
         await self.until_all_free(slots(FARM))
         self.assertGreater(time.monotonic() - began, 2.9)
-        await self.since(began, "all in service", 6.0)
+        await self.since(began, "all in service")
         self.assert_nothing_unforeseen()
 
     async def are_held(self, ids: set[str]) -> bool:
