@@ -9,10 +9,10 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import Protocol, ServerFactory
 
-from benchmarks.daemons import OURS, Daemon, address
+from benchmarks.daemons import OURS, address
 from tests.functional.launcher.requesters import Ledger
 from tests.functional.launcher.scene import Scene
-from tests.functional.launcher.settings import configuration, slots
+from tests.functional.launcher.settings import Slot, configuration, slots
 from tests.interop.moves import PATIENCE, THEIRS, Move
 from tests.nodescan.contract import asynchronous
 
@@ -49,22 +49,33 @@ class Migration(Scene):
         pools = [{"name": "main", "nodes": hosts}]
         return configuration({"name": "rack", "driver": "static", "pools": pools})
 
-    async def roll(self, name: str, config: dict[str, Any], other: Daemon) -> Move:
-        """Move over and back."""
+    async def clients(self, name: str, config: dict[str, Any]) -> Move:
+        """A part of ZooKeeper with clients that are about to ask."""
         crowd: dict[str, Any] = {"count": CLIENTS, "wishes": [["debian"]]}
-        move = await Move.begin(
+        return await Move.begin(
             self, name, config, Ledger(), longest=LONGEST, patience=PATIENCE, **crowd
         )
-        await move.roll(other, SERVED, Counter(slots(config)))
-        return move
+
+    async def alone(self, move: Move, wanted: Counter[Slot]) -> str:
+        """How Nodepool 11 gets on without us: the yardstick, which no failure of ours can be.
+
+        Killed between two of its steps it may leave slots that it never puts right.
+        """
+        try:
+            await move.roll(THEIRS, SERVED, wanted)
+        except AssertionError as e:
+            return f"{move.told()}\n  given up: {str(e).splitlines()[0]}"
+        return move.told()
 
     @asynchronous
     async def test_static_nodes(self) -> None:
         """No request fails, no slot is doubled or missing; Nodepool 11 alone does no better."""
         config = self.machines()
-        rolls = [self.roll("ours", config, OURS), self.roll("control", config, THEIRS)]
-        ours, control = await gatherResults([Deferred.fromCoroutine(each) for each in rolls])
-        print(ours.told(), control.told(), sep="\n")
+        wanted = Counter(slots(config))
+        ours, control = [await self.clients(name, config) for name in ("ours", "control")]
+        rolls = [ours.roll(OURS, SERVED, wanted), self.alone(control, wanted)]
+        _, told = await gatherResults([Deferred.fromCoroutine(each) for each in rolls])
+        print(ours.told(), told, sep="\n")
         log = ours.logs_of(OURS)
         self.assertEqual(ours.incidents, [])
         self.assertEqual(ours.doubles.found, [])
