@@ -57,9 +57,9 @@ class Migration(Scene):
         )
 
     async def alone(self, move: Move, wanted: Counter[Slot]) -> str:
-        """How Nodepool 11 gets on without us: the yardstick, which no failure of ours can be.
+        """How Nodepool 11 gets on without us, in words; what it fails at is no failure of ours.
 
-        Killed between two of its steps it may leave slots that it never puts right.
+        It may leave slots that it never puts right.
         """
         try:
             await move.roll(THEIRS, SERVED, wanted)
