@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThread
 
 from proof.chaos import faults
 from proof.chaos.disk import SmallDisk
+from proof.chaos.stuck import Leaders
 from tests.nodescan.contract import asynchronous
 from tests.proof.chaos.small_farm import FaultScene
 from tests.servers.zookeeper import Ensemble, ZookeeperServer, shared_authority
@@ -28,6 +29,10 @@ class Zookeeper(FaultScene):
         await super()._prepare()
         self.farm.ensemble = self.ensemble
         self.farm.disk = self.disk
+        # As in every run of chaos: ZooKeeper's own leader may hang after a majority was frozen.
+        leaders = Leaders(self.farm)
+        leaders.watch()
+        self.addCleanup(leaders.stop)
 
     def get_server(self) -> ZookeeperServer:
         self.disk = SmallDisk.make(SMALL)
